@@ -1,0 +1,89 @@
+"""Train, validation and test rows: taken by name or cut by share, in proportion, seeded, checked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from peftkit.contracts import Task
+from peftkit.data.sources import Splits, read_splits
+from peftkit.errors import UserError, suggest
+from peftkit.recipe import Data
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+DEFAULT_SHARE = "10%"
+
+
+def load_splits(data: Data, task: Task) -> dict[str, Dataset]:
+    """``train``, ``validation`` and ``test``; without test rows at the source there is no ``test``.
+
+    Raises:
+        UserError: a split or column is not there (the message lists those that are), or a cell is empty.
+    """
+    source = read_splits(data)
+    if source.names and data.train not in source.names and len(source.names) == 1:
+        rows = source.read(source.names[0], ("data", "train"))
+    else:
+        rows = source.read(data.train, ("data", "train"))
+    _check_columns({"train": rows}, task)
+    splits: dict[str, Dataset] = {}
+    for split, wanted in (("test", data.test), ("validation", data.validation)):
+        wanted = wanted or _by_default(split, source, data)
+        if wanted is None:
+            continue
+        if wanted.endswith("%"):
+            rows, splits[split] = _cut(rows, Fraction(wanted[:-1]) / 100, task, data.split_seed, ("data", split))
+        else:
+            splits[split] = source.read(wanted, ("data", split))
+    splits = {"train": rows, **splits}
+    _check_columns(splits, task)
+    limits = {"train": data.max_train_samples, "validation": data.max_eval_samples, "test": data.max_eval_samples}
+    return {split: _limit(part, limits[split], task, data.split_seed) for split, part in splits.items()}
+
+
+def _by_default(split: str, source: Splits, data: Data) -> str | None:
+    for name in {"validation": ("validation", "valid", "val", "dev"), "test": ("test",)}[split]:
+        if name in source.names and name != data.train:
+            return name
+    return DEFAULT_SHARE if split == "validation" else None
+
+
+def _cut(rows: Dataset, share: Fraction, task: Task, seed: int, key: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+    """The rows that stay and the `share` that is cut off, each in its old order."""
+    wanted = round(len(rows) * share)
+    if not 0 < wanted < len(rows):
+        raise UserError(f"{float(share):.0%} of {len(rows)} rows leaves one side empty", key)
+    taken = set(_spread(rows, wanted, task, seed))
+    return rows.select([i for i in range(len(rows)) if i not in taken]), rows.select(sorted(taken))
+
+
+def _limit(rows: Dataset, most: int | None, task: Task, seed: int) -> Dataset:
+    if most is None or most >= len(rows):
+        return rows
+    return rows.select(sorted(_spread(rows, most, task, seed)))
+
+
+def _spread(rows: Dataset, wanted: int, task: Task, seed: int) -> list[int]:
+    """`wanted` row numbers, drawn with the seed, the classes in proportion: every n-th row of a shuffle sorted by class."""
+    order = list(range(len(rows)))
+    random.Random(seed).shuffle(order)
+    if (column := task.stratify_by()) is not None:
+        classes = [str(value) for value in rows[column]]
+        order.sort(key=lambda row: classes[row])  # stable: random within a class
+    return [order[(2 * i + 1) * len(order) // (2 * wanted)] for i in range(wanted)]
+
+
+def _check_columns(splits: Mapping[str, Dataset], task: Task) -> None:
+    for split, rows in splits.items():
+        for setting, column in task.columns().items():
+            if column not in rows.column_names:
+                there = ", ".join(rows.column_names)
+                near = suggest(column, rows.column_names)
+                raise UserError(f"no column {column!r} in {split}{near} (columns there: {there})", ("task", setting))
+            for number, value in enumerate(rows[column]):
+                if value is None:
+                    raise UserError(f"{split}, row {number + 1}: column {column!r} is empty", ("task", setting))

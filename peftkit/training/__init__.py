@@ -1,0 +1,7 @@
+"""The one loop, for every method, task and number of processes."""
+
+from peftkit.training.devices import import_stack, make_accelerator
+from peftkit.training.loop import Loop, plan_steps
+from peftkit.training.trackers import track
+
+__all__ = ["Loop", "import_stack", "make_accelerator", "plan_steps", "track"]

@@ -1,0 +1,84 @@
+"""The processes and devices of a run, through accelerate, held to what was promised."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peftkit.errors import UserError
+from peftkit.recipe import Recipe
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+AUTOCAST = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+
+
+def import_stack() -> None:
+    """Imports the libraries that a run needs, so that their time and memory count to no other phase."""
+    import accelerate  # noqa: F401
+    import datasets  # noqa: F401
+    import peft  # noqa: F401 - brings torch, transformers and bitsandbytes
+
+
+def make_accelerator(recipe: Recipe, project: Path) -> Accelerator:
+    """accelerate's Accelerator for this recipe; trackers write below `project`.
+
+    Raises:
+        UserError: the launcher promised other processes than there are, or a tracker is not installed.
+    """
+    import torch
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()  # one process may run several recipes, each with its own precision
+    training = recipe.training
+    try:
+        accelerator = Accelerator(
+            cpu=not torch.accelerator.is_available(),
+            mixed_precision=training.mixed_precision or AUTOCAST[recipe.model.dtype],
+            log_with=list(training.report_to) or None,
+            project_dir=str(project),
+        )
+    except (ValueError, ImportError) as error:
+        raise UserError(
+            str(error).splitlines()[0], ("training", "report_to" if training.report_to else "mixed_precision")
+        ) from error
+    missing = set(training.report_to) - {str(getattr(t, "value", t)) for t in accelerator.log_with}
+    if missing:
+        raise UserError(f"tracker {sorted(missing)[0]!r} is not installed here", ("training", "report_to"))
+    _hold_to_promise(accelerator.num_processes)
+    return accelerator
+
+
+def hardware(accelerator: Accelerator) -> dict[str, Any]:
+    """The device, the processes and threads of this run, for the record."""
+    import torch
+
+    device = accelerator.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "device": device.type,
+        "device_name": name,
+        "processes": accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+        "mixed_precision": accelerator.mixed_precision,
+    }
+
+
+def _hold_to_promise(processes: int) -> None:
+    """accelerate's launcher starts a single process for several on CPU and says nothing: notice it.
+
+    torchrun and accelerate's other launchers set WORLD_SIZE; the single-process launcher sets MASTER_ADDR only when it
+    was asked for more than one process.
+    """
+    promised = int(os.environ.get("WORLD_SIZE", "1"))
+    if promised != processes:
+        raise UserError(f"launched as one of {promised} processes, but only {processes} joined: each would train alone")
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ
+    if by_accelerate and "MASTER_ADDR" in os.environ and processes == 1:
+        raise UserError(
+            "accelerate launch was asked for several processes but starts one only on CPU; "
+            "use: torchrun --nproc_per_node N -m peftkit train …"
+        )

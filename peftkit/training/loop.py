@@ -1,0 +1,248 @@
+"""The one loop: batches in, trained weights out. It knows no method, no task and no device by name."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peftkit.contracts import Batch, Hook, Step, Task, Watcher
+from peftkit.data import Encoded, collate, effective_batches, step_slots
+from peftkit.errors import PeftkitError
+from peftkit.metrics import METRICS
+from peftkit.recipe import Training
+from peftkit.training.checkpoint import load_checkpoint, save_checkpoint
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch.nn import Module
+    from transformers import PreTrainedTokenizerBase
+
+Scores = Mapping[str, float]
+
+
+def plan_steps(training: Training, rows: int, processes: int) -> int:
+    """Optimizer steps of the whole run."""
+    per_epoch = math.ceil(rows / effective_batch_size(training, processes))
+    return training.max_steps or max(1, math.ceil(per_epoch * training.epochs))
+
+
+def effective_batch_size(training: Training, processes: int) -> int:
+    """Rows to one optimizer step over all processes."""
+    return training.batch_size * training.gradient_accumulation_steps * processes
+
+
+@dataclass
+class Best:
+    """The best validation score so far and where its weights are kept."""
+
+    score: float | None = None
+    step: int | None = None
+    checkpoint: Path | None = None
+    evaluations_since: int = 0
+
+
+@dataclass
+class Loop:
+    """Everything that training needs; `run` does it.
+
+    The loss of a step is the sum over all its passes and processes, divided by the supervised items in all of them: a
+    batch split over accumulation steps or processes gives the gradient of the unsplit batch, also when rows are uneven.
+    """
+
+    accelerator: Accelerator
+    model: Module
+    task: Task
+    tokenizer: PreTrainedTokenizerBase
+    rows: Encoded
+    training: Training
+    learning_rate: float
+    seed: int
+    total_steps: int
+    hooks: Sequence[Hook]
+    watchers: Sequence[Watcher]
+    evaluate: Callable[[], Scores]
+    """Validation scores of the model as it stands, the same on every process."""
+    checkpoints: Path
+    """Where the best weights are kept."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: Best = field(default_factory=Best)
+
+    def run(self) -> None:
+        """Trains to the end, or until patience runs out; leaves the best weights in the model where they are kept."""
+        self._prepare()
+        for watcher in self.watchers:
+            watcher.training_started(self.total_steps)
+        per_epoch = math.ceil(len(self.rows) / effective_batch_size(self.training, self.accelerator.num_processes))
+        self.wrapped.train()
+        for number, batch in enumerate(self._batches(), 1):
+            self._tell(self._step(number, batch))
+            if self._evaluation_due(number, per_epoch) and self._out_of_patience(number):
+                break
+        if self.best.checkpoint is not None:
+            self.accelerator.wait_for_everyone()
+            load_checkpoint(self.model, self.hooks, self.best.checkpoint)
+
+    def _prepare(self) -> None:
+        import torch
+        from transformers import get_scheduler
+
+        decayed: list[torch.nn.Parameter] = []
+        plain: list[torch.nn.Parameter] = []
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                (plain if parameter.ndim < 2 or name.endswith("bias") else decayed).append(parameter)
+        groups = [
+            {"params": decayed, "weight_decay": self.training.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        adam = torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=self.learning_rate,
+            betas=(self.training.adam_beta1, self.training.adam_beta2),
+            eps=self.training.adam_epsilon,
+        )
+        warmup = math.ceil(self.total_steps * self.training.warmup_ratio)
+        self.scheduler = get_scheduler(self.training.lr_scheduler_type, adam, warmup, self.total_steps)
+        self.wrapped, self.optimizer = self.accelerator.prepare(self.model, adam)
+
+    def _batches(self) -> Iterator[list[int]]:
+        """Row numbers of each optimizer step, epoch after epoch, `total_steps` of them."""
+        size = effective_batch_size(self.training, self.accelerator.num_processes)
+        done = epoch = 0
+        while True:
+            strategy = self.training.train_sampling_strategy
+            for batch in effective_batches(self.rows.lengths, size, strategy, self.seed, epoch):
+                if done == self.total_steps:
+                    return
+                done += 1
+                yield batch
+            epoch += 1
+
+    def _step(self, number: int, rows: list[int]) -> Step:
+        """One optimizer step: forward and backward over this process's passes, then the update."""
+        started = time.perf_counter()
+        slots = step_slots(
+            rows, self.training.batch_size, self.accelerator.num_processes, self.accelerator.process_index
+        )
+        batches = [self._collate(slot or rows[:1]) for slot in slots]
+        items = self._over_processes(sum(self.task.supervised(b) for s, b in zip(slots, batches, strict=True) if s))
+        loss_sum = 0.0
+        for index, (slot, batch) in enumerate(zip(slots, batches, strict=True)):
+            last = index == len(slots) - 1
+            with self._gradient_sync(last):
+                loss = self.task.loss(self.wrapped(**_inputs(batch)), batch) if slot else self._idle_pass(batch)
+                loss_sum += loss.item()
+                # DDP averages gradients over the processes; the mean over all items needs their sum
+                loss = loss * self.accelerator.num_processes / max(items, 1)
+                self.accelerator.backward(self._regularized(loss) if last else loss)
+        mean = self._over_processes(loss_sum) / max(items, 1)
+        learning_rate = self.scheduler.get_last_lr()[0]
+        if not math.isfinite(mean):
+            raise PeftkitError(
+                f"the loss is {mean} at step {number} (learning rate {learning_rate:.2e}): training stopped"
+            )
+        self._update(number)
+        return Step(
+            number=number,
+            loss=mean,
+            learning_rate=learning_rate,
+            seconds=time.perf_counter() - started,
+            samples=sum(map(len, slots)),
+            tokens=sum(self.rows.lengths[row] for slot in slots for row in slot),
+            padded_tokens=sum(batch["input_ids"].numel() for batch in batches),
+        )
+
+    def _update(self, number: int) -> None:
+        if self.training.max_grad_norm:
+            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.training.max_grad_norm)
+        self.optimizer.step()
+        self.scheduler.step()
+        for hook in self.hooks:
+            hook.after_optimizer_step(number)
+        self.optimizer.zero_grad()
+        if self.accelerator.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize()  # the step's time must hold its work
+
+    def _collate(self, rows: Sequence[int]) -> Batch:
+        batch = collate([self.rows.features[row] for row in rows], self.tokenizer)
+        return {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
+
+    def _idle_pass(self, batch: Batch) -> Any:
+        """A pass that counts nothing: the other processes wait for this one's gradients."""
+        return self.task.loss(self.wrapped(**_inputs(batch)), batch) * 0.0
+
+    def _regularized(self, loss: Any) -> Any:
+        terms = [term for hook in self.hooks if (term := hook.regularization()) is not None]
+        return sum(terms, loss)
+
+    def _gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
+        return nullcontext() if last else self.accelerator.no_sync(self.wrapped)
+
+    def _over_processes(self, value: float) -> float:
+        """The sum of `value` over all processes."""
+        if self.accelerator.num_processes == 1:
+            return value
+        import torch
+
+        total = self.accelerator.reduce(torch.tensor(value, dtype=torch.float64, device=self.accelerator.device))
+        return float(total.item())
+
+    def _tell(self, step: Step) -> None:
+        if step.number % self.training.logging_steps == 0 or step.number in (1, self.total_steps):
+            entry = {"step": step.number, "loss": step.loss, "learning_rate": step.learning_rate}
+            self.history.append(entry)
+        for watcher in self.watchers:
+            watcher.stepped(step)
+
+    def _evaluation_due(self, number: int, per_epoch: int) -> bool:
+        match self.training.eval_strategy:
+            case "no":
+                return False
+            case "steps":
+                return number % (self.training.eval_steps or 1) == 0 or number == self.total_steps
+            case "epoch":
+                return number % per_epoch == 0 or number == self.total_steps
+
+    def _out_of_patience(self, number: int) -> bool:
+        """Evaluates, keeps the weights when they are the best, and says whether to stop early."""
+        scores = dict(self.evaluate())
+        self.wrapped.train()
+        self.history.append({"step": number, **{f"validation_{name}": value for name, value in scores.items()}})
+        for watcher in self.watchers:
+            watcher.evaluated(number, scores)
+        if not all(hook.settled(number) for hook in self.hooks):
+            return False
+        metric = self.training.metric_for_best_model or self.task.metrics[0]
+        if self._better(metric, scores[metric]):
+            self.best.score, self.best.step, self.best.evaluations_since = scores[metric], number, 0
+            self._keep(number, scores)
+        else:
+            self.best.evaluations_since += 1
+        patience = self.training.early_stopping_patience
+        return patience is not None and self.best.evaluations_since >= patience
+
+    def _better(self, metric: str, score: float) -> bool:
+        if self.best.score is None:
+            return True
+        higher = metric in METRICS and METRICS[metric].direction == "higher"
+        return score > self.best.score if higher else score < self.best.score
+
+    def _keep(self, number: int, scores: Scores) -> None:
+        if not self.training.load_best_model_at_end:
+            return
+        name = f"step-{number:06d}"
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.model, self.hooks, self.checkpoints, name, {"step": number, "scores": scores})
+        self.best.checkpoint = self.checkpoints / name
+
+
+def _inputs(batch: Batch) -> Batch:
+    """What the model sees: labels stay outside, the loss is the task's own."""
+    return {name: tensor for name, tensor in batch.items() if name != "labels"}
