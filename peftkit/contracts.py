@@ -154,6 +154,10 @@ class Task(ABC):
         """Takes from the training rows what defines the task (class names) and checks the other splits against it."""
 
     @abstractmethod
+    def check_known(self, rows: Dataset, split: str) -> None:
+        """Raises UserError when rows hold what `learn` did not see in training (an unknown class)."""
+
+    @abstractmethod
     def restore(self, config: Mapping[str, Any]) -> None:
         """Takes from a trained model's config what `learn` took from the rows."""
 

@@ -40,10 +40,6 @@ class Journal:
         self.probes: list[Probe] = [make() for make in PROBES.values()]
         self.watchers: list[Watcher] = [*self.probes, *watchers]
         self.started, self.began = now(), time.perf_counter()
-        self.given = recipe.model_dump(mode="json", exclude_defaults=True) | {
-            "method": {"name": recipe.method.name, **recipe.method.model_dump(mode="json", exclude_defaults=True)},
-            "task": {"name": recipe.task.name, **recipe.task.model_dump(mode="json", exclude_defaults=True)},
-        }
         self.seconds: dict[str, float] = {}
         self.running: list[tuple[str, float]] = []
         self.kept: dict[str, Any] = {}
@@ -136,7 +132,7 @@ class Journal:
             error=error,
             started=self.started,
             seconds=time.perf_counter() - self.began,
-            recipe=self.given,
+            recipe=self.recipe.given(),
             recipe_hash=self.recipe.hash,
             environment=environment(self.hardware),
             costs=costs,

@@ -15,7 +15,7 @@ from peftkit.data import Encoded, collate
 from peftkit.errors import PeftkitError, UserError
 from peftkit.model import load_base
 from peftkit.recipe import Recipe
-from peftkit.record import RECORD_FILE, Record
+from peftkit.record import RECORD_FILE, Record, content_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 RECIPE_FILE = "recipe.yaml"
 CHECKPOINTS = "checkpoints"
-LEFT_OVER = {CHECKPOINTS, "log.txt"}
+COMPLETE_CONFIG = "config.json"
+"""Config of a whole model; transformers takes a folder that has it for one that holds the base's weights too."""
+ADAPTER_MODEL_CONFIG = "model_config.json"
+"""Config of the model under an adapter: class names, head size. Under another name for the reason above."""
+LEFT_OVER = {CHECKPOINTS}
 """What a run that was killed may leave behind without a record."""
 TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 1e-2}
 """Largest difference of logits after reloading, relative to the largest logit, by the base's dtype."""
@@ -82,20 +86,32 @@ def save_run(
     recipe: Recipe,
     folder: Path,
 ) -> None:
-    """What was trained, in peft's own format; the base's config with the head's class names; tokenizer and recipe.
+    """What was trained, in peft's own format; the model's config with the class names; tokenizer and recipe.
 
     Raises:
         UserError: the disk is full or not writable.
     """
     try:
         method.save(model, folder)
-        config: Any = model.config
-        config.save_pretrained(folder)
+        if not (folder / COMPLETE_CONFIG).exists():
+            config: Any = model.config
+            config.to_json_file(folder / ADAPTER_MODEL_CONFIG)
         tokenizer.save_pretrained(folder)
         (folder / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def saved_config(folder: Path) -> dict[str, Any]:
+    """The model's config in a run's or an adapter's folder. Raises UserError when there is none."""
+    for name in (COMPLETE_CONFIG, ADAPTER_MODEL_CONFIG):
+        if (folder / name).is_file():
+            found: dict[str, Any] = content_of(folder / name)
+            return found
+    raise UserError(
+        f"{folder}: does not say its classes; put the config of the model it was trained on there as {ADAPTER_MODEL_CONFIG}"
+    )
 
 
 def check_reload(

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from peftkit.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 RECORD_FILE = "record.json"
 PREDICTIONS_FILE = "predictions.parquet"
 Status = Literal["ok", "failed", "out-of-memory", "interrupted"]
@@ -28,7 +28,7 @@ STACK = ("peftkit", "torch", "transformers", "peft", "bitsandbytes", "accelerate
 class Record(BaseModel):
     """One run. Times in seconds, sizes in bytes, shares from 0 to 1; what was not measured is absent or null."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")  # JSON itself has no NaN
 
     schema_version: Literal[1] = SCHEMA_VERSION
     status: Status
@@ -84,10 +84,27 @@ class Record(BaseModel):
             return cls.model_validate_json(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise UserError(f"{file}: cannot be read: {error.strerror}") from None
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{file}: not a record of schema version {SCHEMA_VERSION}: {str(error).splitlines()[0]}"
-            ) from None
+        except UnicodeDecodeError:
+            raise UserError(f"{file}: not a record: not UTF-8 text") from None
+        except ValidationError as error:
+            raise UserError(f"{file}: {_reason(error)}") from None
+
+
+def failure(recipe: dict[str, Any], recipe_hash: str, error: str) -> Record:
+    """The record of a run that ended before it could keep one of its own."""
+    return Record(
+        status="failed", error=error, started=now(), seconds=0.0, recipe=recipe, recipe_hash=recipe_hash,
+        environment=environment({}),
+    )  # fmt: skip
+
+
+def _reason(error: ValidationError) -> str:
+    """The first thing that is wrong with a file as a record."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(map(str, problem["loc"]))
+    if where == "schema_version":
+        return f"a record of schema version {problem['input']!r:.20}; this peftkit reads version {SCHEMA_VERSION}"
+    return f"not a record: {where}{': ' if where else ''}{problem['msg'].splitlines()[0]}"
 
 
 def load_records(folder: Path) -> list[tuple[Path, Record]]:
@@ -134,7 +151,7 @@ def now() -> datetime:
 
 def environment(hardware: Mapping[str, Any]) -> dict[str, Any]:
     """Versions of the stack, the machine, and the state of the code that ran."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in STACK:
         try:
             versions[package] = importlib.metadata.version(package)

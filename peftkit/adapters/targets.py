@@ -16,6 +16,8 @@ ALL_LINEAR = "all-linear"
 """peft's word for every linear layer outside the head."""
 NO_TARGETS = "dummy-target-modules"
 """peft's word for an adapter that injects no layers and carries `modules_to_save` or biases only."""
+HEAD_PARTS = re.compile(r"\.(original_module|modules_to_save)(\.|$)")
+"""How peft names the frozen original of a trained head and the copy that is trained."""
 
 
 def resolve_targets(config: Any, base: Base) -> Any:
@@ -41,17 +43,16 @@ def resolve_targets(config: Any, base: Base) -> Any:
 
 
 def coverage(model: Any) -> dict[str, Any]:
-    """The modules that carry the adapter, and their share of the base's linear layers (None without any)."""
-    targeted = set(getattr(model.base_model, "targeted_module_names", ()))
-    own_parts = re.compile(r"\.(base_layer|original_module)$")
-    prefixes = tuple(f"{name}." for name in targeted)
+    """The modules that carry the adapter, and the share of the linear layers outside the head that they are or hold."""
+    targeted = sorted(getattr(model.base_model, "targeted_module_names", ()))
+    inside = tuple(f"{name}." for name in targeted)
     linears = {
-        own_parts.sub("", name)
+        name.replace(".base_layer", "")
         for name, _ in _linear_modules(model.get_base_model())
-        if own_parts.search(name) or not (name.startswith(prefixes) or ".modules_to_save." in name)
+        if (".base_layer" in name or not name.startswith(inside)) and not HEAD_PARTS.search(name)
     }
-    share = len(linears & targeted) / len(linears) if linears else None
-    return {"targeted_modules": sorted(targeted), "targeted_linear_share": share}
+    covered = [name for name in linears if f"{name}.".startswith(inside)]
+    return {"targeted_modules": targeted, "targeted_linear_share": len(covered) / len(linears) if linears else None}
 
 
 def _linear_modules(model: Module) -> Iterator[tuple[str, Module]]:

@@ -2,7 +2,8 @@
 
 from peftkit.data.batching import collate, effective_batches, in_length_order, step_slots
 from peftkit.data.encoding import Encoded, encode
-from peftkit.data.sources import read_split, read_splits
+from peftkit.data.files import read_file
+from peftkit.data.sources import read_splits
 from peftkit.data.splits import load_splits
 
 __all__ = [
@@ -12,7 +13,7 @@ __all__ = [
     "encode",
     "in_length_order",
     "load_splits",
-    "read_split",
+    "read_file",
     "read_splits",
     "step_slots",
 ]

@@ -20,7 +20,8 @@ def effective_batches(
 ) -> list[list[int]]:
     """One epoch as batches of `size` row numbers, one to an optimizer step over all processes; the last may be smaller.
 
-    `group_by_length` sorts stretches of 50 batches by length and shuffles the batches: order stays random, padding falls.
+    `group_by_length` sorts stretches of 50 batches by length and shuffles the batches: order stays random, with less
+    padding.
     """
     generator = random.Random(f"{seed}/{epoch}")
     order = list(range(len(lengths)))

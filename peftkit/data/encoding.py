@@ -50,7 +50,7 @@ class Encoded:
 def encode(
     rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int, *, labelled: bool = True
 ) -> Encoded:
-    """All of `rows`, each cut to `max_length` tokens. Raises UserError for a cell that is not text."""
+    """All of `rows`, each cut to `max_length` tokens. Raises UserError for a row that is not text."""
     features: list[dict[str, Any]] = []
     cut = 0
     for start in range(0, len(rows), BLOCK):
@@ -59,14 +59,24 @@ def encode(
             encoded = task.encode(block, tokenizer, max_length)
             cut += _count_cut(block, encoded, task, tokenizer, max_length)
         except (TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"rows {start + 1} to {start + len(next(iter(block.values())))}: not text: {reason}"
-            ) from None
+            row = _first_refused(block, task, tokenizer, max_length)
+            raise UserError(f"row {start + row + 1} cannot be read: {str(error).splitlines()[0]}") from None
         features += [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
     digest = hashlib.sha256(json.dumps(features, sort_keys=True).encode()).hexdigest()[:16]
     references = [task.reference(row) for row in rows] if labelled else []
     return Encoded(features, [len(row["input_ids"]) for row in features], references, cut, digest)
+
+
+def _first_refused(
+    block: Mapping[str, list[Any]], task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> int:
+    """The first row that cannot be encoded on its own."""
+    for row in range(len(next(iter(block.values())))):
+        try:
+            task.encode({name: values[row : row + 1] for name, values in block.items()}, tokenizer, max_length)
+        except (TypeError, ValueError):
+            return row
+    return 0
 
 
 def _count_cut(

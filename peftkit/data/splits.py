@@ -36,7 +36,7 @@ def load_splits(data: Data, task: Task) -> dict[str, Dataset]:
         if wanted is None:
             continue
         if wanted.endswith("%"):
-            rows, splits[split] = _cut(rows, Fraction(wanted[:-1]) / 100, task, data.split_seed, ("data", split))
+            rows, splits[split] = _cut(rows, wanted, task, data.split_seed, ("data", split))
         else:
             splits[split] = source.read(wanted, ("data", split))
     splits = {"train": rows, **splits}
@@ -52,12 +52,16 @@ def _by_default(split: str, source: Splits, data: Data) -> str | None:
     return DEFAULT_SHARE if split == "validation" else None
 
 
-def _cut(rows: Dataset, share: Fraction, task: Task, seed: int, key: tuple[str, ...]) -> tuple[Dataset, Dataset]:
-    """The rows that stay and the `share` that is cut off, each in its old order."""
-    wanted = round(len(rows) * share)
-    if not 0 < wanted < len(rows):
-        raise UserError(f"{float(share):.0%} of {len(rows)} rows leaves one side empty", key)
-    taken = set(_spread(rows, wanted, task, seed))
+def _cut(rows: Dataset, share: str, task: Task, seed: int, key: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+    """The rows that stay, at least one of every class, and the `share` that is cut off, each in its old order."""
+    wanted = round(len(rows) * Fraction(share[:-1]) / 100)
+    taken = set(_spread(rows, wanted, task, seed)) if 0 < wanted < len(rows) else set()
+    if (column := task.stratify_by()) is not None:
+        classes = [str(value) for value in rows[column]]
+        kept = {name for row, name in enumerate(classes) if row not in taken}
+        taken -= {classes.index(name) for name in set(classes) - kept}
+    if not taken:
+        raise UserError(f"{share} of {len(rows)} rows leaves one side empty", key)
     return rows.select([i for i in range(len(rows)) if i not in taken]), rows.select(sorted(taken))
 
 
@@ -68,7 +72,7 @@ def _limit(rows: Dataset, most: int | None, task: Task, seed: int) -> Dataset:
 
 
 def _spread(rows: Dataset, wanted: int, task: Task, seed: int) -> list[int]:
-    """`wanted` row numbers, drawn with the seed, the classes in proportion: every n-th row of a shuffle sorted by class."""
+    """`wanted` row numbers, drawn with the seed, the classes in proportion: every n-th of a shuffle sorted by class."""
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
     if (column := task.stratify_by()) is not None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from peftkit.adapters import Adapter
 from peftkit.contracts import Base, MethodSettings
+from peftkit.errors import UserError
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+    from torch.nn import Module
 
 
 class PrefixTuningSettings(MethodSettings):
@@ -41,6 +44,16 @@ class PrefixTuning(Adapter):
 
         fields: dict[str, Any] = self.settings.model_dump(exclude={"name"}, exclude_none=True)
         return PrefixTuningConfig(task_type=base.peft_task_type, **fields)
+
+    def attach(self, base: Base, total_steps: int) -> Module:
+        backbone = getattr(base.model, base.model.base_model_prefix, base.model)
+        if not any("past_key_values" in signature(part.forward).parameters for part in (base.model, backbone)):
+            kind = base.model.config.model_type
+            raise UserError(
+                f"prefix-tuning cannot be attached to a {kind} model: its attention takes no keys and values from outside",
+                ("method",),
+            )
+        return super().attach(base, total_steps)
 
     def virtual_tokens(self) -> int:
         return self.settings.num_virtual_tokens

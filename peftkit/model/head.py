@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from peftkit.errors import UserError
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def head_modules(auto_class: Any, location: str, arguments: dict[str, Any]) -> tuple[str, ...]:
-    """Full dotted names of the head's modules, outermost only, found without loading a weight.
+def head_modules(empty: PreTrainedModel, info: Mapping[str, Any]) -> tuple[str, ...]:
+    """Full dotted names of the head's modules, outermost only, from a model on meta and transformers' loading info.
 
     A module belongs to the head when the checkpoint has none of its weights (or has them in another size), or when it
     stands beside the base inside the task's model: BERT's `classifier`, DeBERTa's `pooler`, BART's
@@ -22,7 +22,6 @@ def head_modules(auto_class: Any, location: str, arguments: dict[str, Any]) -> t
     Raises:
         UserError: weights of the base itself are missing from the checkpoint.
     """
-    empty, info = auto_class.from_pretrained(location, **arguments, device_map="meta", output_loading_info=True)
     absent = {key if isinstance(key, str) else key[0] for key in (*info["missing_keys"], *info["mismatched_keys"])}
     _refuse_holes(empty, absent)
     beside = (name for name, child in empty.named_children() if any(True for _ in child.parameters()))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,11 +46,8 @@ def load_config(settings: Model, fields: Mapping[str, Any] | None = None) -> Pre
     from transformers import AutoConfig
 
     quiet()
-    location = locate(settings.name)
-    try:
-        return AutoConfig.from_pretrained(location, **_hub_arguments(settings), **(fields or {}))
-    except (OSError, ValueError) as error:
-        raise _not_loadable(settings, location, error) from error
+    with _told_plainly(settings):
+        return AutoConfig.from_pretrained(locate(settings.name), **_hub_arguments(settings), **(fields or {}))
 
 
 def load_tokenizer(settings: Model) -> PreTrainedTokenizerBase:
@@ -58,11 +55,10 @@ def load_tokenizer(settings: Model) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     quiet()
-    location = locate(settings.name)
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(location, **_hub_arguments(settings))
-    except (OSError, ValueError) as error:
-        raise _not_loadable(settings, location, error) from error
+    with _told_plainly(settings):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            locate(settings.name), **_hub_arguments(settings)
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -78,35 +74,34 @@ def load_base(
     Raises:
         UserError: the model is not there, or its checkpoint does not fit the architecture.
     """
-    import transformers
+    from transformers import set_seed
 
-    settings, quantization = recipe.model, recipe.quantization
-    config = load_config(settings, task.config())
+    empty = load_empty(recipe, task, tokenizer)
+    quantization, arguments = recipe.quantization, _arguments(recipe.model, empty.model.config)
+    if quantization:
+        keep_trainable_on_cpu()
+        arguments["quantization_config"] = quantization_config(quantization, recipe.model.dtype, empty.head)
+        arguments["device_map"] = {"": device}
+    set_seed(recipe.seed if seed is None else seed)
+    with _told_plainly(recipe.model):
+        model = _auto_class(task).from_pretrained(locate(recipe.model.name), **arguments)
+    model.requires_grad_(False)
+    for name in empty.head:
+        model.get_submodule(name).float()  # a head in half precision would lose small updates
+    return Base(model, empty.head, task.peft_task_type, quantization.bits if quantization else None)
+
+
+def load_empty(recipe: Recipe, task: Task, tokenizer: PreTrainedTokenizerBase) -> Base:
+    """The base without weights (on the meta device), its head told apart; takes no memory and a fraction of a second."""
+    config = load_config(recipe.model, task.config())
     if config.get_text_config().pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
-    location = locate(settings.name)
-    arguments: dict[str, Any] = {
-        "config": config,
-        "dtype": settings.dtype,
-        "attn_implementation": settings.attention,
-        "ignore_mismatched_sizes": True,  # a head for other classes is replaced; head_modules sees to the rest
-        **_hub_arguments(settings),
-    }
-    auto_class = getattr(transformers, task.auto_class)
-    try:
-        head = head_modules(auto_class, location, arguments)
-        if quantization:
-            keep_trainable_on_cpu()
-            arguments["quantization_config"] = quantization_config(quantization, settings.dtype, head)
-            arguments["device_map"] = {"": device}
-        transformers.set_seed(recipe.seed if seed is None else seed)
-        model = auto_class.from_pretrained(location, **arguments)
-    except (OSError, ValueError, ImportError) as error:
-        raise _not_loadable(settings, location, error) from error
+    with _told_plainly(recipe.model):
+        model, info = _auto_class(task).from_pretrained(
+            locate(recipe.model.name), **_arguments(recipe.model, config), device_map="meta", output_loading_info=True
+        )
     model.requires_grad_(False)
-    for name in head:
-        model.get_submodule(name).float()  # a head in half precision would lose small updates
-    return Base(model, head, task.peft_task_type, quantization.bits if quantization else None)
+    return Base(model, head_modules(model, info), task.peft_task_type)
 
 
 def longest_input(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
@@ -126,13 +121,34 @@ def _hub_arguments(settings: Model) -> dict[str, Any]:
     return {"revision": settings.revision or "main", "trust_remote_code": settings.trust_remote_code}
 
 
-def _not_loadable(settings: Model, location: str, error: Exception) -> UserError:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if Path(location).is_dir():
-        kind = json.loads((Path(location) / "config.json").read_text(encoding="utf-8")).get("model_type", "unnamed")
-        return UserError(f"{settings.name}: a {kind} model that cannot be loaded here: {first}", NAME)
-    return UserError(
-        f"model {settings.name!r} is not a local folder and could not be had from the hub as {location!r} "
-        f"(unknown there, or the hub is out of reach); give a folder that holds config.json and the weights",
-        NAME,
-    )
+def _arguments(settings: Model, config: PreTrainedConfig) -> dict[str, Any]:
+    return {
+        "config": config,
+        "dtype": settings.dtype,
+        "attn_implementation": settings.attention,
+        "ignore_mismatched_sizes": True,  # a head for other classes is replaced; head_modules refuses the rest
+        **_hub_arguments(settings),
+    }
+
+
+def _auto_class(task: Task) -> Any:
+    import transformers
+
+    return getattr(transformers, task.auto_class)
+
+
+@contextmanager
+def _told_plainly(settings: Model) -> Iterator[None]:
+    """Turns the libraries' errors about a model that is not there or not loadable into one line."""
+    location = locate(settings.name)
+    try:
+        yield
+    except (OSError, ValueError, ImportError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if Path(location).is_dir():
+            raise UserError(f"{settings.name}: the model cannot be loaded: {first}", NAME) from error
+        raise UserError(
+            f"model {settings.name!r} is not a local folder and could not be had from the hub as {location!r} "
+            "(unknown there, or the hub is out of reach); give a folder that holds config.json and the weights",
+            NAME,
+        ) from error

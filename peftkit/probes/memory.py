@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +19,19 @@ RESET = Path("/proc/self/clear_refs")
 class MemoryProbe(Probe):
     """Peak bytes by phase: ``peak_memory_bytes`` (the largest of the phases on the run's main meter) and ``memory``.
 
-    On CUDA ``memory`` holds, by phase, ``allocated`` and ``reserved`` of torch's allocator on this process's device. On a
-    CPU it holds ``resident``: the peak resident set above the process's own before the model was loaded, so that the
-    libraries do not count; ``method`` says how it was read (the kernel's high-water mark, reset at each phase, or samples
-    taken every 10 ms).
+    On CUDA ``memory`` holds, by phase, ``allocated`` and ``reserved`` of torch's allocator on this process's device. On
+    a CPU it holds ``resident``: the peak resident set above the process's own before the model was loaded, so that the
+    libraries do not count; ``method`` says how it was read (the kernel's high-water mark, reset at each phase, or
+    samples taken every 10 ms).
     """
 
     def __init__(self) -> None:
-        import torch
-
-        self.make_meter = CudaMeter if torch.cuda.is_available() else ResidentMeter
         self.meter: Meter | None = None
         self.phases: dict[str, dict[str, int]] = {}
 
     def phase_started(self, phase: str) -> None:
         if phase in PHASES:
-            self.meter = self.meter or self.make_meter()
+            self.meter = self.meter or make_meter()
             self.meter.start()
 
     def phase_ended(self, phase: str) -> None:
@@ -47,6 +46,13 @@ class MemoryProbe(Probe):
             return {}
         peaks = [next(iter(phase.values())) for phase in self.phases.values()]
         return {"peak_memory_bytes": max(peaks), "memory": {"method": self.meter.method, **self.phases}}
+
+
+def make_meter() -> Meter:
+    """The meter of this machine; asked for when the first phase starts, and not before."""
+    import torch
+
+    return CudaMeter() if torch.cuda.is_available() else ResidentMeter()
 
 
 class Meter:
@@ -83,7 +89,8 @@ class ResidentMeter(Meter):
     """Peak resident set of this process above what it was when the meter was made."""
 
     def __init__(self) -> None:
-        gc.collect()
+        gc.collect()  # once only: with the libraries loaded it takes a third of a second
+        _release()
         self.exact = _reset_high_water_mark()
         self.method = "peak resident set above the process's own, " + (
             "kernel high-water mark reset at each phase" if self.exact else "sampled every 10 ms"
@@ -92,7 +99,7 @@ class ResidentMeter(Meter):
         self.sampler: Sampler | None = None
 
     def start(self) -> None:
-        gc.collect()
+        _release()
         if self.exact:
             _reset_high_water_mark()
         else:
@@ -121,6 +128,15 @@ class Sampler:
     def _watch(self) -> None:
         while not self.done.wait(0.01):
             self.peak = max(self.peak, _resident())
+
+
+def _release() -> None:
+    """Hands freed memory back to the system, so that a phase does not answer for what an earlier one left behind.
+
+    glibc keeps small freed blocks resident; malloc_trim(3) gives them up. Other C libraries have no such call.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident() -> int:

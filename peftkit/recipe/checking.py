@@ -19,40 +19,65 @@ GROUPS: dict[str, type[BaseModel]] = {
     "data": Data,
     "training": Training,
 }
+EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "keys below it",
+    "model_type": "keys below it",
+    "model_attributes_type": "keys below it",
+}
+"""pydantic's kinds of type errors, and what would be right."""
 TABLES: dict[str, dict[str, Any]] = {"method": METHODS, "task": TASKS}
 
 
 def check(data: dict[str, Any], places: Places) -> Recipe:
     """The recipe that `data` describes, remembering its `places`. Raises RecipeErrors."""
     try:
-        recipe = Recipe.model_validate(data)
+        recipe = Recipe.model_validate(data, strict=True)
     except ValidationError as error:
-        raise RecipeErrors(_lines(error, places)) from None
+        raise RecipeErrors(_lines(error, data, places)) from None
     recipe.remember(places)
     return recipe
 
 
-def _lines(error: ValidationError, places: Places) -> Iterator[str]:
-    told: set[Key] = set()
+def _lines(error: ValidationError, data: dict[str, Any], places: Places) -> Iterator[str]:
+    for key, message in _mistakes(error, data):
+        yield ": ".join(part for part in (place_of(places, key), ".".join(map(str, key)), message) if part)
+
+
+def _mistakes(error: ValidationError, data: dict[str, Any]) -> Iterator[tuple[Key, str]]:
+    problems: dict[Key, list[dict[str, Any]]] = {}
     for problem in error.errors(include_url=False):
-        key = _written_key(problem["loc"])
-        if key in told:  # the branches of a union complain one by one about the same value
-            continue
-        told.add(key)
-        place = place_of(places, key)
-        message = _message(dict(problem), key)
-        yield ": ".join(part for part in (place, ".".join(str(part) for part in key), message) if part)
+        if problem["type"] == "impossible":
+            yield from problem["ctx"]["objections"]
+        else:
+            problems.setdefault(_written_key(problem["loc"], problem["type"], data), []).append(dict(problem))
+    for key, found in problems.items():
+        if not any(len(other) > len(key) and other[: len(key)] == key for other in problems):
+            yield key, _message(found, key)  # else another branch of the union got further: its complaint is the one
 
 
-def _written_key(location: tuple[int | str, ...]) -> Key:
+def _written_key(location: tuple[int | str, ...], kind: str, data: Any) -> Key:
     """pydantic's location without the parts that no user wrote: the tag of a union, the branch of a type."""
-    group, rest = location[:1], location[1:]
-    if group and group[0] in TABLES and rest and rest[0] in TABLES[str(group[0])]:
-        rest = rest[1:]
-    return (*group, *rest[:1])
+    parts = list(location[:-1] if kind == "missing" else location)
+    if len(parts) > 1 and parts[0] in TABLES and parts[1] in TABLES[str(parts[0])]:
+        del parts[1]
+    key: list[str | int] = []
+    for part in parts:
+        written = data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()
+        if part in written:
+            data = data[part]
+            key.append(part)
+    return (*key, *location[-1:]) if kind == "missing" else tuple(key)
 
 
-def _message(problem: dict[str, Any], key: Key) -> str:
+def _message(problems: list[dict[str, Any]], key: Key) -> str:
+    """What is wrong with the value at `key`; several problems are the branches of one union."""
+    problem = problems[0]
     kind, given, context = problem["type"], problem.get("input"), problem.get("ctx", {})
     if kind == "extra_forbidden":
         return f"unknown key{suggest(str(key[-1]), _keys_beside(problem['loc']))}{_allowed(problem['loc'])}"
@@ -65,13 +90,32 @@ def _message(problem: dict[str, Any], key: Key) -> str:
         return unknown(str(key[0]), str(name), TABLES[str(key[0])])
     if kind == "value_error":
         return str(context.get("error", problem["msg"]))
-    if kind == "literal_error":
-        choices = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
-        return f"{given!r} is not one of {', '.join(choices)}{suggest(str(given), choices)}"
-    if kind == "model_type" or kind == "model_attributes_type":
-        return f"expected keys below it, given {given!r}"
-    message = str(problem["msg"]).replace("Input should", "should").replace("Input", "it")
-    return f"{message}, given {given!r}"
+    if kind == "string_pattern_mismatch":
+        return f"expected a name, or a share such as 10%, given {_told(given)}"
+    if kind == "literal_error" or kind in EXPECTED:
+        return _expected(problems)
+    message = str(problem["msg"]).replace("Input should", "should").replace("String should", "should")
+    return f"{message}, given {_told(given)}"
+
+
+def _expected(problems: list[dict[str, Any]]) -> str:
+    """``expected true or false, or one of gaussian, olora, given 'olra', did you mean olora?``"""
+    given, near, expected = problems[0].get("input"), "", []
+    for problem in problems:
+        if problem["type"] == "literal_error":
+            choices = str(problem["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+            near = suggest(str(given), choices)
+            expected.append(f"one of {', '.join(choices)}")
+        else:
+            expected.append(EXPECTED.get(problem["type"], str(problem["msg"])))
+    quoted = " (in quotes it is text)" if "text" in expected and isinstance(given, bool | int | float) else ""
+    return f"expected {', or '.join(dict.fromkeys(expected))}, given {_told(given)}{quoted}{near}"
+
+
+def _told(given: Any) -> str:
+    """A value as a recipe spells it, cut where it is long."""
+    words = {None: "nothing", True: "true", False: "false"}
+    return words[given] if given is None or isinstance(given, bool) else f"{given!r:.80}"
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -22,14 +21,12 @@ def find(name: str, kind: Kind = "recipes") -> Path:
     if path.suffix in (".yaml", ".yml") or path.is_file():
         if path.is_file():
             return path
-        raise UserError(f"{name}: no such file{_hint(path.stem, kind)}")
-    package, colon, inner = name.partition(":")
-    shelf = _shelf(package, kind) if colon else _own_shelf(kind)
-    wanted = inner if colon else name
-    for found_name, found in _walk(shelf):
-        if found_name == wanted:
-            return found
-    raise UserError(f"no {kind.removesuffix('s')} named {name!r}{_hint(wanted, kind)}")
+        raise UserError(f"{name}: no such file{_hint(path.stem, shipped(kind))}")
+    package, colon, wanted = name.rpartition(":")
+    there = dict(_walk(_shelf(package, kind) if colon else _own_shelf(kind)))
+    if wanted not in there:
+        raise UserError(f"no {kind.removesuffix('s')} named {name!r}{_hint(wanted, there)}")
+    return there[wanted]
 
 
 def shipped(kind: Kind = "recipes") -> dict[str, Path]:
@@ -44,10 +41,12 @@ def _own_shelf(kind: Kind) -> Path:
 
 
 def _shelf(package: str, kind: Kind) -> Path:
-    if not package.isidentifier() or find_spec(package) is None:
+    if package == "peftkit":
+        return _own_shelf(kind)
+    spec = find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
         raise UserError(f"{package}: no such Python package is installed (recipes elsewhere are named package:name)")
-    root: Traversable = files(package)
-    return Path(str(root)) / kind
+    return Path(spec.submodule_search_locations[0]) / kind
 
 
 def _walk(shelf: Path) -> Iterator[tuple[str, Path]]:
@@ -55,6 +54,5 @@ def _walk(shelf: Path) -> Iterator[tuple[str, Path]]:
         yield path.relative_to(shelf).with_suffix("").as_posix(), path
 
 
-def _hint(name: str, kind: Kind) -> str:
-    names = shipped(kind)
-    return f"{suggest(name, names)} (shipped: {', '.join(names)}; or give a file's path)"
+def _hint(name: str, there: Collection[str]) -> str:
+    return f"{suggest(name, there)} (there are: {', '.join(there) or 'none'}; or give a file's path)"

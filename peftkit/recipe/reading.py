@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,25 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.resolver import VersionedResolver
 
 from peftkit.errors import Key, UserError
+from peftkit.recipe.forms import long_form
 
 Places = dict[Key, str]
 """Where each key of a recipe was written: ``recipe.yaml:12`` or ``command line``."""
 
 COMMAND_LINE = "command line"
+
+
+class CoreSchema(VersionedResolver):
+    """YAML 1.2's core schema (10.3.2): ruamel's reading without dates, ``1_000`` and ``0b1``, which there are text."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        tag = super().resolve(kind, value, implicit)
+        name = str(tag).rpartition(":")[2]
+        foreign = name == "timestamp" or (name in ("int", "float") and re.search("_|^[-+]?0b", value))
+        return self.DEFAULT_SCALAR_TAG if foreign else tag
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], Places]:
@@ -32,7 +45,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Places]:
 def parse_yaml(text: str, origin: str) -> tuple[dict[str, Any], Places]:
     """The mapping in `text`; `origin` is what positions are told in (a file's path)."""
     try:
-        tree = YAML(typ="rt").load(text)
+        tree = _yaml().load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -66,17 +79,18 @@ def lay_over(data: dict[str, Any], places: Places, overrides: Iterable[str]) -> 
         if not equals or not all(key):
             raise UserError(f"{COMMAND_LINE}: {override!r}: an override is written key=value, e.g. training.epochs=5")
         parent = data
-        for depth, part in enumerate(key[:-1]):
-            below = parent.get(part)
-            if isinstance(below, str):
-                below = {"source" if part == "data" else "name": below}
-            elif below is None:
+        for depth, part in enumerate(key[:-1], 1):
+            below = parent.get(part) if depth > 1 else long_form(part, parent.get(part))
+            if below is None:
                 below = {}
+                places[key[:depth]] = COMMAND_LINE
             elif not isinstance(below, dict):
-                raise UserError(f"{COMMAND_LINE}: {override!r}: {'.'.join(key[: depth + 1])} has no keys below it")
+                raise UserError(f"{COMMAND_LINE}: {override!r}: {'.'.join(key[:depth])} has no keys below it")
             parent[part] = below
             parent = below
         parent[key[-1]] = _override_value(override, value)
+        for replaced in [place for place in places if place[: len(key)] == key]:
+            del places[replaced]
         places[key] = COMMAND_LINE
 
 
@@ -88,18 +102,27 @@ def place_of(places: Places, key: Key) -> str:
     return ""
 
 
+def _yaml() -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.Resolver = CoreSchema
+    return yaml
+
+
 def _override_value(override: str, value: str) -> Any:
     try:
-        return _plain(YAML(typ="rt").load(value), (), COMMAND_LINE, {})
+        return _plain(_yaml().load(value), (), COMMAND_LINE, {})
     except YAMLError:
         raise UserError(f"{COMMAND_LINE}: {override!r}: the value is not valid YAML") from None
 
 
 def _plain(node: Any, key: Key, origin: str, places: Places) -> Any:
     """Ruamel's annotated containers and scalars as plain Python, noting the line of every key on the way."""
+    if getattr(node, "tag", None) is not None and node.tag.value is not None:
+        raise UserError(f"{place_of(places, key) or origin}: a YAML tag ({node.tag.value}), which recipes do not have")
     if isinstance(node, CommentedMap):
         for name in node:
-            places[(*key, str(name))] = f"{origin}:{node.lc.key(name)[0] + 1}"
+            if name in (node.lc.data or ()):  # a merged key (<<) has no line of its own
+                places[(*key, str(name))] = f"{origin}:{node.lc.key(name)[0] + 1}"
         return {str(name): _plain(value, (*key, str(name)), origin, places) for name, value in node.items()}
     if isinstance(node, CommentedSeq):
         for index in range(len(node)):

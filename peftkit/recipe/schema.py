@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from peftkit.methods import METHODS
+from peftkit.recipe.forms import QUANTIZATIONS
 from peftkit.recipe.spec import Recipe
 from peftkit.tasks import TASKS
 
@@ -23,6 +24,6 @@ def schema() -> dict[str, Any]:
     properties["model"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Model"}]}
     properties["data"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Data"}]}
     properties["quantization"] = {
-        "anyOf": [{"enum": ["none", "8bit", "4bit"]}, {"$ref": "#/$defs/Quantization"}, {"type": "null"}]
+        "anyOf": [{"enum": list(QUANTIZATIONS)}, {"$ref": "#/$defs/Quantization"}, {"type": "null"}]
     }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "peftkit recipe", **document}

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from peftkit.contracts import MethodSettings, Settings, TaskSettings
 from peftkit.errors import Key, unknown
 from peftkit.methods import METHODS
+from peftkit.recipe.forms import QUANTIZATIONS, long_form, short_form
 from peftkit.recipe.reading import Places, dump_yaml, place_of
 from peftkit.tasks import TASKS
 
 PositiveInt = Annotated[int, Field(gt=0, strict=True)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+"""What numpy takes as a seed (numpy.random.seed)."""
 
 
-def _long_form(key: str) -> BeforeValidator:
-    """Turns the short form ``lora`` into ``{"name": "lora"}``."""
-    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+def _short(group: str) -> BeforeValidator:
+    """Reads the short form of `group` too."""
+    return BeforeValidator(lambda value: long_form(group, value))
 
 
 def _name_of(value: Any) -> str | None:
@@ -34,14 +39,14 @@ if TYPE_CHECKING:
     TaskChoice = TaskSettings
 else:
 
-    def _choice(table: dict[str, Any]) -> Any:
+    def _choice(group: str, table: dict[str, Any]) -> Any:
         """One of the settings classes of `table`, told apart by its name; the short form is the name alone."""
         kinds = tuple(Annotated[entry.settings_class, Tag(name)] for name, entry in table.items())
         union = Annotated[Union[kinds], Discriminator(_name_of)]  # noqa: UP007 - built at run time
-        return Annotated[union, _long_form("name")]
+        return Annotated[union, _short(group)]
 
-    MethodChoice = _choice(METHODS)
-    TaskChoice = _choice(TASKS)
+    MethodChoice = _choice("method", METHODS)
+    TaskChoice = _choice("task", TASKS)
 
 
 class Model(Settings):
@@ -53,8 +58,8 @@ class Model(Settings):
     """Branch, tag or commit on the hub."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision the frozen weights are held in; what is trained is held in float32."""
-    attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] = "sdpa"
-    """transformers' attn_implementation."""
+    attention: Literal["sdpa", "eager", "flash_attention_2", "flex_attention"] | None = None
+    """transformers' attn_implementation; by default its own choice, sdpa where the architecture has it."""
     trust_remote_code: bool = False
     """Whether code that comes with the model may run."""
 
@@ -72,18 +77,20 @@ class Quantization(Settings):
 
     @model_validator(mode="after")
     def _only_4bit_fields(self) -> Self:
-        given = self.model_fields_set & {"type", "double", "compute_dtype"}
+        given = sorted(self.model_dump(exclude={"bits"}, exclude_defaults=True))
         if self.bits == 8 and given:
-            raise ValueError(f"{', '.join(sorted(given))} belong to 4-bit quantization only")
+            raise ValueError(f"{', '.join(given)}: for 4-bit quantization only")
         return self
 
 
 def _quantization_form(value: Any) -> Any:
-    forms = {"none": None, "8bit": {"bits": 8}, "4bit": {"bits": 4}}
-    return forms.get(value, value) if isinstance(value, str) else value
+    value = long_form("quantization", value)
+    if value is None or isinstance(value, dict | Quantization):
+        return value
+    raise ValueError(f"{unknown('quantization', str(value), QUANTIZATIONS)}, or keys below it such as bits")
 
 
-Percent = Annotated[str, Field(pattern=r"^(\d+(\.\d+)?%|[\w.-]+)$")]
+SplitOrShare = Annotated[str, Field(pattern=r"^(\d+(\.\d+)?%|[\w.-]+)$")]
 
 
 class Data(Settings):
@@ -97,15 +104,15 @@ class Data(Settings):
     """Branch, tag or commit on the hub."""
     train: str = "train"
     """Name of the training split."""
-    validation: Percent | None = None
+    validation: SplitOrShare | None = None
     """A split's name, or a share cut from train such as ``10%``; by default a split of that name, else 10% of train."""
-    test: Percent | None = None
+    test: SplitOrShare | None = None
     """A split's name, or a share cut from train; by default a split of that name, else the validation rows."""
     max_train_samples: PositiveInt | None = None
     """Keeps that many training rows, drawn with the seed."""
     max_eval_samples: PositiveInt | None = None
     """Keeps that many validation rows, and as many test rows, drawn with the seed."""
-    split_seed: Count = 0
+    split_seed: Seed = 0
     """Seed of the cuts above; apart from the run's seed, so that seeds are compared on the same rows."""
 
 
@@ -169,29 +176,41 @@ class Training(Settings):
 class Recipe(Settings):
     """Base model + method + quantization + task + data + training settings + seed."""
 
-    model: Annotated[Model, _long_form("name")]
+    model: Annotated[Model, _short("model")]
     quantization: Annotated[Quantization | None, BeforeValidator(_quantization_form)] = None
     method: MethodChoice
     task: TaskChoice
-    data: Annotated[Data, _long_form("source")]
+    data: Annotated[Data, _short("data")]
     training: Training = Training()
-    seed: Count = 0
+    seed: Seed = 0
     """Set before the model and the adapter are created: initialisation, order, dropout."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.quantization and not METHODS[self.method.name].quantizable:
-            fits = ", ".join(name for name, method in METHODS.items() if method.quantizable)
-            raise ValueError(
-                f"method {self.method.name} trains the base itself and cannot do so in {self.quantization.bits} bits; "
-                f"use one of {fits}, or quantization: none"
-            )
-        if self.training.gradient_checkpointing and not METHODS[self.method.name].checkpointable:
-            raise ValueError(f"method {self.method.name} does not work with training.gradient_checkpointing")
-        metric, metrics = self.training.metric_for_best_model, (*TASKS[self.task.name].metrics, "loss")
-        if metric is not None and metric not in metrics:
-            raise ValueError(f"training.metric_for_best_model: {unknown('metric', metric, metrics)}")
+        if objections := list(self._objections()):
+            told = "; ".join(f"{'.'.join(map(str, key))}: {reason}" for key, reason in objections)
+            raise PydanticCustomError("impossible", "{told}", {"told": told, "objections": objections})
         return self
+
+    def _objections(self) -> Iterator[tuple[Key, str]]:
+        """What does not go together: the setting to change, and why."""
+        method, training = METHODS[self.method.name], self.training
+        if self.quantization and not method.quantizable:
+            fits = ", ".join(name for name, other in METHODS.items() if other.quantizable)
+            yield (
+                ("quantization",),
+                f"method {self.method.name} trains the base itself and cannot do so in {self.quantization.bits} bits; "
+                f"use one of {fits}, or quantization: none",
+            )
+        if training.gradient_checkpointing and not method.checkpointable:
+            fits = ", ".join(name for name, other in METHODS.items() if other.checkpointable)
+            yield (
+                ("training", "gradient_checkpointing"),
+                f"method {self.method.name} does not work with it; use one of {fits}",
+            )
+        metric, metrics = training.metric_for_best_model, (*TASKS[self.task.name].metrics, "loss")
+        if metric is not None and metric not in metrics:
+            yield ("training", "metric_for_best_model"), unknown("metric", metric, metrics)
 
     _places: Places = PrivateAttr(default_factory=dict)
 
@@ -215,12 +234,15 @@ class Recipe(Settings):
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
+    def given(self) -> dict[str, Any]:
+        """What differs from the defaults, in long forms, as plain JSON data."""
+        data = self.model_dump(mode="json", exclude_defaults=True)
+        return data | {
+            group: {"name": settings.name, **settings.model_dump(mode="json", exclude_defaults=True)}
+            for group, settings in (("method", self.method), ("task", self.task))
+        }
+
     def to_yaml(self) -> str:
         """The recipe as YAML: what differs from the defaults, short forms where they say it all; reads back equal."""
-        data = self.model_dump(mode="json", exclude_defaults=True)
-        for group in ("method", "task"):
-            data[group] = {"name": getattr(self, group).name, **data.get(group, {})}
-        for group, key in (("model", "name"), ("method", "name"), ("task", "name"), ("data", "source")):
-            if list(data[group]) == [key] and isinstance(data[group][key], str):
-                data[group] = data[group][key]
-        return dump_yaml({name: data[name] for name in type(self).model_fields if name in data})
+        data = self.given()
+        return dump_yaml({group: short_form(group, data[group]) for group in type(self).model_fields if group in data})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
+
+
+LABEL = ("task", "label")
 
 
 class TextClassificationSettings(TaskSettings):
@@ -40,18 +44,28 @@ class TextClassification(Task):
         return {"text": self.settings.text, **pair, "label": self.settings.label}
 
     def learn(self, splits: Mapping[str, Dataset]) -> None:
-        seen = {split: set(map(str, rows[self.settings.label])) for split, rows in splits.items()}
-        self.names = tuple(sorted(seen["train"], key=_order))
-        if len(seen["train"]) < 2:
-            only = next(iter(seen["train"]), "none")
-            raise UserError(f"the training rows hold one class only ({only!r}); two are needed", ("task", "label"))
-        for split, labels in seen.items():
-            for label in sorted(labels - set(self.names)):
-                known = f"{', '.join(self.names[:8])}{', …' if len(self.names) > 8 else ''}"
-                raise UserError(
-                    f"split {split} has the class {label!r}, unknown in train{suggest(label, self.names)} (known: {known})",
-                    ("task", "label"),
-                )
+        self.names = tuple(sorted(set(map(str, splits["train"][self.settings.label])), key=_order))
+        self.check_known(splits["train"], "train")
+        if len(self.names) < 2:
+            raise UserError(f"the training rows hold one class only ({self.names[0]!r}); two are needed", LABEL)
+        for split, rows in splits.items():
+            self.check_known(rows, split)
+
+    def check_known(self, rows: Dataset, split: str) -> None:
+        self._check_cells(rows, split)
+        for label in sorted(set(map(str, rows[self.settings.label])) - set(self.names)):
+            known = f"{', '.join(self.names[:8])}{', …' if len(self.names) > 8 else ''}"
+            near = suggest(label, self.names)
+            raise UserError(f"split {split} has the class {label!r}, unknown in train{near} (known: {known})", LABEL)
+
+    def _check_cells(self, rows: Dataset, split: str) -> None:
+        """Raises UserError for a text that is not text, or a class that is a list or an object."""
+        for setting, column in self.columns().items():
+            kind, kinds = ("a class", str | int | float) if setting == "label" else ("text", str)
+            for number, cell in enumerate(rows[column], 1):
+                if not isinstance(cell, kinds):
+                    told = f"split {split}, row {number}: column {column!r} holds {cell!r:.60}, which is not {kind}"
+                    raise UserError(told, ("task", setting))
 
     def restore(self, config: Mapping[str, Any]) -> None:
         self.names = tuple(name for _, name in sorted((int(i), name) for i, name in config["id2label"].items()))
@@ -105,4 +119,4 @@ class TextClassification(Task):
 
 def _order(name: str) -> tuple[int, float, str]:
     """Numbers in their order, then names in theirs."""
-    return (0, float(name), name) if name.lstrip("-").isdigit() else (1, 0.0, name)
+    return (0, float(name), name) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", name) else (1, 0.0, name)

@@ -20,6 +20,7 @@ def import_stack() -> None:
     import accelerate  # noqa: F401
     import datasets  # noqa: F401
     import peft  # noqa: F401 - brings torch, transformers and bitsandbytes
+    import sklearn.metrics  # noqa: F401
 
 
 def make_accelerator(recipe: Recipe, project: Path) -> Accelerator:

@@ -1,0 +1,263 @@
+"""The commands. What they need is imported when they run: `--help` answers without torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from peftkit.record import Record
+
+app = typer.Typer(
+    name="peftkit",
+    help="Fine-tune with parameter-efficient methods, and compare them: a recipe goes in, a record comes out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+recipes = typer.Typer(help="The recipes that ship with peftkit.", no_args_is_help=True)
+app.add_typer(recipes, name="recipes")
+
+RecipeName = Annotated[str, typer.Argument(help="A recipe's path, shipped name, or package:name.", metavar="RECIPE")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Settings to change, e.g. training.epochs=5 method=adalora.", metavar="KEY=VALUE"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _print_table(records: Path | Sequence[Record]) -> None:
+    from rich.console import Console
+
+    from peftkit.report import print_table
+
+    print_table(Console(), records)
+
+
+def _is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+@app.command()
+def train(
+    recipe: RecipeName,
+    output: Output,
+    overrides: Overrides = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a finished run in the output folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train and score one recipe."""
+    from peftkit.cli.progress import run_progress
+    from peftkit.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    with run_progress(shown=_is_main_process()) as watcher:
+        from peftkit.pipeline import run
+
+        record = run(loaded, output, overwrite=overwrite, watchers=[watcher])
+    if not _is_main_process():
+        return
+    if as_json:
+        print(record.model_dump_json(indent=2))
+    else:
+        _print_table([record])
+        print(f"adapter, record and predictions: {output}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The output folder of a run.", metavar="RUN")],
+    overrides: Overrides = None,
+    split: Annotated[str, typer.Option(help="Which rows to score: train, validation or test.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Score a trained run again, also on other data (data.source=…)."""
+    from peftkit.trained import load
+
+    result = load(run, overrides or ()).evaluate(split)
+    if not _is_main_process():
+        return
+    if as_json:
+        _print_json({"split": split, "rows": len(result.references), "scores": result.scores, "detail": result.detail})
+        return
+    print(f"{split}: {len(result.references)} rows")
+    for name, value in result.scores.items():
+        print(f"  {name:24} {value:.4f}")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="The output folder of a run, or an adapter's folder.", metavar="RUN")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; lines of standard input by default.")] = None,
+) -> None:
+    """Read texts, write one JSON line a prediction."""
+    from peftkit.trained import load
+
+    model = load(run)
+    lines = texts or [line.rstrip("\n") for line in sys.stdin]
+    for line, prediction in zip(lines, model.predict(lines), strict=True):
+        print(json.dumps({"text": line, **prediction}, ensure_ascii=False))
+
+
+@app.command()
+def bench(
+    suite: Annotated[str, typer.Argument(help="A suite's path, shipped name, or package:name.", metavar="SUITE")],
+    output: Output,
+    overrides: Overrides = None,
+    rerun_failed: Annotated[bool, typer.Option(help="Run failed cells again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run every cell of a suite that has no record yet, and print the table."""
+    from peftkit.bench import bench as run_bench
+    from peftkit.cli.progress import run_progress
+    from peftkit.report import report
+
+    with run_progress(shown=True) as watcher:
+        result = run_bench(suite, output, overrides=overrides or (), rerun_failed=rerun_failed, watcher=watcher)
+    records = list(result.records.values())
+    if as_json:
+        print(report(records, "json"))
+    else:
+        _print_table(records)
+        print(f"records: {output / 'cells'}    again at any time: peftkit report {output}")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder with records anywhere below it.", metavar="DIR")],
+    format: Annotated[str, typer.Option(help="table, md, csv, json or html.")] = "table",
+    as_json: AsJson = False,
+) -> None:
+    """Set the records below a folder side by side."""
+    from peftkit.report import report as render
+
+    if as_json or format != "table":
+        print(render(folder, "json" if as_json else format))
+    else:
+        _print_table(folder)
+
+
+@app.command()
+def check(recipe: RecipeName, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Say what a recipe would do, or all that is wrong with it, without training."""
+    from peftkit.recipe import load_recipe
+    from peftkit.rehearsal import rehearse
+
+    found = rehearse(load_recipe(recipe, overrides or ()))
+    if as_json:
+        _print_json(found)
+        return
+    rows = ", ".join(f"{split} {count:,}" for split, count in found["rows"].items())
+    trainable, total = found["trainable_parameters"], found["total_parameters"]
+    print(f"recipe {found['recipe_hash']} is fine")
+    print(f"  rows        {rows}")
+    print(f"  steps       {found['optimizer_steps']:,} of {found['effective_batch_size']} rows at most")
+    print(f"  parameters  {trainable:,} of {total:,} trained ({trainable / total:.2%})")
+    print(f"  new head    {', '.join(found['head']) or 'none'}")
+    print(f"  adapter in  {_in_short(found['method'].get('targeted_modules', []))}")
+    print(f"  peak rate   {found['learning_rate']:g}, rows cut to {found['max_length']} tokens")
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """List the methods, their settings and defaults."""
+    from peftkit.methods import METHODS
+
+    listed = {
+        name: {
+            "about": (method.__doc__ or "").split("\n\n")[0].replace("\n    ", " ").strip(),
+            "learning_rate": method.learning_rate,
+            "quantized_base": method.quantizable,
+            "settings": {
+                field: info.get_default(call_default_factory=True)
+                for field, info in method.settings_class.model_fields.items()
+                if field != "name"
+            },
+        }
+        for name, method in METHODS.items()
+    }
+    if as_json:
+        _print_json(listed)
+        return
+    for name, method in listed.items():
+        bases = "any base" if method["quantized_base"] else "unquantized bases only"
+        print(f"{name}  (learning rate {method['learning_rate']:g}, {bases})\n  {method['about']}")
+        settings = ", ".join(f"{field}={value}" for field, value in method["settings"].items())
+        print(f"  {settings or 'no settings'}\n")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a recipe, for editors."""
+    from peftkit.recipe import schema as recipe_schema
+
+    _print_json(recipe_schema())
+
+
+@recipes.command("list")
+def list_recipes(as_json: AsJson = False) -> None:
+    """Names and places of the shipped recipes and suites."""
+    from peftkit.recipe import shipped
+
+    found = {kind: {name: str(path) for name, path in shipped(kind).items()} for kind in ("recipes", "suites")}
+    if as_json:
+        _print_json(found)
+        return
+    for kind, entries in found.items():
+        print(kind)
+        for name, path in entries.items():
+            print(f"  {name:32} {path}")
+
+
+@recipes.command("show")
+def show_recipe(recipe: RecipeName, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Print a recipe, overrides laid over it."""
+    from peftkit.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    if as_json:
+        _print_json({"hash": loaded.hash, "recipe": loaded.model_dump(mode="json")})
+    else:
+        print(loaded.to_yaml(), end="")
+
+
+@recipes.command("copy")
+def copy_recipe(
+    recipe: RecipeName,
+    target: Annotated[Path | None, typer.Argument(help="Where to; NAME.yaml here by default.")] = None,
+) -> None:
+    """Copy a recipe's file to start your own from."""
+    from peftkit.errors import UserError
+    from peftkit.recipe import find
+    from peftkit.record import whole_file
+
+    source = find(recipe)
+    target = target or Path(source.name)
+    if target.exists():
+        raise UserError(f"{target}: is already there")
+    try:
+        with whole_file(target) as temporary:
+            temporary.write_bytes(source.read_bytes())
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror}") from None
+    print(target)
+
+
+def _in_short(names: list[str]) -> str:
+    """``12 modules: query, value``."""
+    ends = sorted({name.rsplit(".", 1)[-1] for name in names})
+    return f"{len(names)} modules: {', '.join(ends)}" if names else "no layers"

@@ -1,0 +1,50 @@
+"""Everything about a run but the run: data read, model found, adapter attached to an empty model, steps counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peftkit.contracts import Base
+from peftkit.data import load_splits
+from peftkit.errors import UserError, located
+from peftkit.methods import METHODS
+from peftkit.model import load_empty, load_tokenizer
+from peftkit.model.preparing import input_limit, prepare
+from peftkit.probes.parameters import count
+from peftkit.recipe import Recipe
+from peftkit.tasks import TASKS
+from peftkit.training import plan_steps
+from peftkit.training.loop import effective_batch_size
+
+
+def rehearse(recipe: Recipe) -> dict[str, Any]:
+    """What a run of this recipe on one process would do, as plain data; no weight is loaded and nothing is trained.
+
+    Raises:
+        UserError: what a run would raise: data, columns, model, targets, schedule.
+    """
+    method, task = METHODS[recipe.method.name](recipe.method), TASKS[recipe.task.name](recipe.task)
+    with located(recipe.place):
+        splits = load_splits(recipe.data, task)
+        task.learn(splits)
+        tokenizer = load_tokenizer(recipe.model)
+        limit = input_limit(recipe, method, tokenizer)
+        steps = plan_steps(recipe.training, len(splits["train"]), 1)
+        for objection in method.objections(steps):
+            raise UserError(objection, ("method",))
+        base: Base = load_empty(recipe, task, tokenizer)
+        model = prepare(method.attach(base, steps), recipe.training)
+        trainable, total = count(model)
+    return {
+        "recipe_hash": recipe.hash,
+        "rows": {split: len(rows) for split, rows in splits.items()},
+        "model": task.config(),
+        "head": list(base.head),
+        "max_length": limit,
+        "learning_rate": recipe.training.learning_rate or method.learning_rate,
+        "effective_batch_size": effective_batch_size(recipe.training, 1),
+        "optimizer_steps": steps,
+        "trainable_parameters": trainable,
+        "total_parameters": total,
+        "method": method.outcome(model),
+    }

@@ -1,0 +1,110 @@
+"""A trained run, loaded again: to predict, and to score on other rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peftkit.contracts import Method, Task
+from peftkit.data import encode, load_splits
+from peftkit.errors import UserError, unknown
+from peftkit.evaluate import Evaluation, evaluate, predict
+from peftkit.methods import METHODS
+from peftkit.model import load_base, load_tokenizer
+from peftkit.model.preparing import input_limit
+from peftkit.output import RECIPE_FILE, saved_config
+from peftkit.recipe import Recipe, check, load_recipe
+from peftkit.recipe.reading import Places, lay_over
+from peftkit.record import content_of
+from peftkit.tasks import TASKS
+from peftkit.training import make_accelerator
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch.nn import Module
+    from transformers import PreTrainedTokenizerBase
+
+ADAPTER_CONFIG = "adapter_config.json"
+PEFT_NAMES = {"LORA": "lora", "ADALORA": "adalora", "BOTTLENECK": "bottleneck", "PREFIX_TUNING": "prefix-tuning"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model ready to predict, with what it needs to read rows."""
+
+    recipe: Recipe
+    task: Task
+    method: Method
+    model: Module
+    tokenizer: PreTrainedTokenizerBase
+    accelerator: Accelerator
+    max_length: int
+
+    def predict(self, lines: Sequence[str]) -> list[dict[str, Any]]:
+        """One prediction a line of text, e.g. ``{"label": "refund", "score": 0.93}``; the score is a probability."""
+        from datasets import Dataset
+
+        if not lines:
+            return []
+        rows = encode(
+            Dataset.from_list([self.task.row(line) for line in lines]),
+            self.task,
+            self.tokenizer,
+            self.max_length,
+            labelled=False,
+        )
+        size = self.recipe.training.eval_batch_size
+        return predict(self.model, rows, self.task, self.tokenizer, self.accelerator, size)[0]
+
+    def evaluate(self, split: str = "test") -> Evaluation:
+        """Scores on a split of the recipe's data. Raises UserError when the data has no such split."""
+        splits = load_splits(self.recipe.data, self.task)
+        if split not in splits:
+            raise UserError(unknown("split", split, splits))
+        self.task.check_known(splits[split], split)
+        rows = encode(splits[split], self.task, self.tokenizer, self.max_length)
+        size = self.recipe.training.eval_batch_size
+        return evaluate(self.model, rows, self.task, self.tokenizer, self.accelerator, size)
+
+
+def load(folder: str | Path, overrides: Sequence[str] = ()) -> Trained:
+    """A run's output folder, or an adapter's folder with a ``model_config.json`` that names the classes.
+
+    `overrides` are laid over the run's recipe (``data.source=…`` to score on other rows).
+
+    Raises:
+        UserError: there is no run in the folder, or it does not fit its base model.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    recipe = _recipe(folder, overrides)
+    method, task = METHODS[recipe.method.name](recipe.method), TASKS[recipe.task.name](recipe.task)
+    task.restore(saved_config(folder))
+    accelerator = make_accelerator(recipe, folder)
+    tokenizer = load_tokenizer(recipe.model)
+    base = load_base(recipe, task, tokenizer, accelerator.device)
+    model = method.load(base, folder).to(accelerator.device)
+    return Trained(recipe, task, method, model, tokenizer, accelerator, input_limit(recipe, method, tokenizer))
+
+
+def _recipe(folder: Path, overrides: Sequence[str]) -> Recipe:
+    """The run's own recipe, or one made up from an adapter's configuration."""
+    if (folder / RECIPE_FILE).is_file():
+        return load_recipe(folder / RECIPE_FILE, ["training.report_to=[]", *overrides])
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise UserError(f"{folder}: holds neither {RECIPE_FILE} (a run of peftkit) nor {ADAPTER_CONFIG} (an adapter)")
+    config = content_of(folder / ADAPTER_CONFIG)
+    if config["peft_type"] not in PEFT_NAMES:
+        raise UserError(unknown("adapter type", config["peft_type"], PEFT_NAMES))
+    data: dict[str, Any] = {
+        "model": config["base_model_name_or_path"],
+        "method": PEFT_NAMES[config["peft_type"]],
+        "task": "text-classification",
+        "data": str(folder),  # an adapter brings no rows: scoring it needs data.source=…
+    }
+    places: Places = {}
+    lay_over(data, places, overrides)
+    return check(data, places)
