@@ -1,7 +1,8 @@
 """The nouns of peftkit as small abstract classes: read this first.
 
-A recipe goes in, a record comes out. Between them a `Method` makes a base model trainable, a `Task` says what is learnt
-and how predictions are read back, a `Metric` turns predictions into a score, a `Probe` watches the run and gives a cost.
+A recipe goes in, a record comes out. Between them a `Method` makes a base model trainable, a `Task` says what is
+learnt and how predictions are read back, a `Metric` turns predictions into a score, a `Probe` watches the run and
+gives a cost.
 Nothing here imports torch: types of other libraries are named for the reader and the type checker only.
 """
 
@@ -200,7 +201,7 @@ class Task(ABC):
         return {}
 
 
-# --- Metric and probe: a metric gives a score, a probe gives a cost ------------------------------------------------------
+# --- Metric and probe: a metric gives a score, a probe gives a cost --------------------------------------------------
 
 
 @dataclass(frozen=True)

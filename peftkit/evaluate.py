@@ -44,8 +44,8 @@ def predict(
 ) -> tuple[list[Prediction], float | None]:
     """One prediction a row, in the rows' order, and the mean loss where they have labels; the same on every process.
 
-    Batches go by length and are dealt out to the processes; every row is read once, so nothing is counted twice. What is
-    kept of a batch is its predictions only.
+    Batches go by length and are dealt out to the processes; every row is read once, so nothing is counted twice. Only
+    the predictions of a batch are kept.
     """
     import torch
     from accelerate.utils import gather_object

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+import signal
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +47,7 @@ class Journal:
         self.running: list[tuple[str, float]] = []
         self.kept: dict[str, Any] = {}
         self.training_began = False
-        self.evaluation: Evaluation | None = None
+        self.evaluation: tuple[str, Evaluation] | None = None
         self.hardware: dict[str, Any] = {}
         self.writes = int(os.environ.get("RANK", "0")) == 0
         self.record: Record
@@ -91,8 +94,7 @@ class Journal:
 
     def scored(self, split: str, evaluation: Evaluation) -> dict[str, float]:
         """Notes an evaluation; the last one noted is the run's own. Returns its scores."""
-        self.evaluation = evaluation
-        self.kept |= {"scored_split": split, "scores": evaluation.scores, "detail": evaluation.detail}
+        self.evaluation = (split, evaluation)
         return evaluation.scores
 
     def saved(self, folder: Path) -> None:
@@ -117,7 +119,8 @@ class Journal:
         else:
             told = "".join(traceback.format_exception(error)).strip()
             told = f"{type(error).__name__}: {str(error).strip()}\n{told}"
-        self._close(status, told)
+        with _undisturbed():
+            self._close(status, told)
         if status == "out-of-memory":
             raise OutOfMemory(
                 f"out of memory while in phase {self.running[-1][0] if self.running else '–'}: {told}"
@@ -138,11 +141,20 @@ class Journal:
             costs=costs,
             phases=self.seconds,
             **self.kept,
+            **(self._final_scores() if status == "ok" else {}),
         )
         if self.writes:
-            if self.evaluation is not None:
-                save_predictions(self.evaluation.rows(), self.folder)
             self.record.save(self.folder)
+
+    def _final_scores(self) -> dict[str, Any]:
+        """The last evaluation as the record keeps it; its predictions are written beside."""
+        if self.evaluation is None:
+            return {}
+        split, evaluation = self.evaluation
+        if self.writes:
+            save_predictions(evaluation.rows(), self.folder)
+        scores = {name: value if math.isfinite(value) else None for name, value in evaluation.scores.items()}
+        return {"scored_split": split, "scores": scores, "detail": evaluation.detail}
 
     def _start(self, name: str) -> None:
         for watcher in self.watchers:
@@ -156,6 +168,19 @@ class Journal:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - since
         for watcher in self.watchers:
             watcher.phase_ended(name)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keeps a second Ctrl-C from tearing the record that the first one is leaving."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _status(error: BaseException) -> Status:

@@ -109,9 +109,7 @@ def saved_config(folder: Path) -> dict[str, Any]:
         if (folder / name).is_file():
             found: dict[str, Any] = content_of(folder / name)
             return found
-    raise UserError(
-        f"{folder}: does not say its classes; put the config of the model it was trained on there as {ADAPTER_MODEL_CONFIG}"
-    )
+    raise UserError(f"{folder}: does not say its classes; put the config of its model there as {ADAPTER_MODEL_CONFIG}")
 
 
 def check_reload(

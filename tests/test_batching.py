@@ -19,7 +19,9 @@ def skewed(count: int) -> list[int]:
 
 
 def padding(batches: list[list[int]], lengths: list[int]) -> int:
-    return sum(max(lengths[row] for row in batch) * len(batch) - sum(lengths[row] for row in batch) for batch in batches)
+    return sum(
+        max(lengths[row] for row in batch) * len(batch) - sum(lengths[row] for row in batch) for batch in batches
+    )
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

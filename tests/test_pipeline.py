@@ -57,7 +57,7 @@ def test_the_record_says_it_all(done: tuple[Path, Record]) -> None:
     assert record.data["train"]["rows"] == 96 and record.data["test"]["rows"] == 31
     assert record.resolved["total_steps"] == 72 and record.resolved["effective_batch_size"] == 8
     assert record.phases.keys() == {"import", "tokenize", "load", "train", "evaluate", "save"}
-    assert sum(record.phases.values()) == pytest.approx(record.seconds, rel=0.05)
+    assert sum(record.phases.values()) == pytest.approx(record.seconds, abs=0.7)
     assert record.environment["versions"]["torch"]
     assert record.history[0]["step"] == 1
     assert sum("validation_accuracy" in entry for entry in record.history) == 6

@@ -1,6 +1,7 @@
 """Costs: parameters counted, memory seen by phase, throughput of the steady steps, bytes on disk."""
 
 import platform
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,8 @@ from peftkit.probes.storage import StorageProbe
 from peftkit.probes.throughput import ThroughputProbe, warm_up
 
 MB = 2**20
+HELD = 0.05
+"""Seconds that memory is held, so that a sampler which looks every 10 ms sees it."""
 
 # --- Parameters ------------------------------------------------------------------------------------------------------
 
@@ -129,17 +132,108 @@ def test_storage_is_the_size_of_the_safetensors_files(tmp_path):
 
 
 def one_block(size: int) -> None:
-    bytearray(size)[:] = b"x" * 1  # a bytearray of zeros is not resident until it is written to
-    block = bytearray(size)
-    for page in range(0, size, 4096):
-        block[page] = 1
+    block = b"x" * size
+    time.sleep(HELD)
+    assert len(block) == size
 
 
 def small_blocks(size: int) -> None:
-    """Blocks that glibc takes from its heap, and keeps there when they are freed."""
-    assert all([torch.ones(16_384) is not None for _ in range(size // 65_536)])
+    """Blocks of 64 KiB, which glibc takes from its heap and keeps there when they are freed."""
+    blocks = [torch.ones(16_384) for _ in range(size // 65_536)]
+    time.sleep(HELD)
+    assert len(blocks) == size // 65_536
 
 
-def small_blocks_held(size: int) -> None:
-    blocks = [torch.ones(16_384) for _ in range(size // 65_536)]  # 64 KiB each, in float32
-    assert len(blocks) * 65_536 == size
+def resident(probe: MemoryProbe) -> dict[str, float]:
+    """Peaks by phase, in MiB."""
+    return {phase: peaks["resident"] / MB for phase, peaks in probe.phases.items()}
+
+
+@pytest.fixture(params=["kernel", "sampled"])
+def on_cpu(request, monkeypatch, tmp_path):
+    """A memory probe of the resident set: by the kernel's mark, and where the kernel keeps none."""
+    monkeypatch.setattr(memory, "make_meter", ResidentMeter)
+    if request.param == "sampled":
+        monkeypatch.setattr(memory, "RESET", tmp_path / "nowhere" / "clear_refs")
+    elif not memory._reset_high_water_mark():
+        pytest.skip("this kernel keeps no high-water mark that can be reset")
+    return MemoryProbe()
+
+
+@pytest.mark.parametrize("allocate", [one_block, small_blocks])
+def test_the_peak_of_each_phase_is_seen_and_earlier_ones_do_not_count(allocate, on_cpu):
+    if allocate is small_blocks and platform.libc_ver()[0] != "glibc":
+        pytest.skip("freed memory can be handed back on glibc only")
+    for phase, size in {"load": 200, "train": 60, "evaluate": 120}.items():
+        on_cpu.phase_started(phase)
+        allocate(size * MB)
+        on_cpu.phase_ended(phase)
+    assert resident(on_cpu) == pytest.approx({"load": 200, "train": 60, "evaluate": 120}, rel=0.2)
+    costs = on_cpu.costs()
+    assert costs["peak_memory_bytes"] == max(peaks["resident"] for peaks in on_cpu.phases.values())
+    assert costs["memory"] == {"method": costs["memory"]["method"], **on_cpu.phases}
+    sampled = on_cpu.meter.sampler is not None
+    assert costs["memory"]["method"].endswith("sampled every 10 ms" if sampled else "reset at each phase")
+
+
+def test_what_is_held_counts_in_the_phases_that_follow(on_cpu):
+    on_cpu.phase_started("load")
+    weights = b"w" * (80 * MB)
+    on_cpu.phase_ended("load")
+    on_cpu.phase_started("train")
+    one_block(60 * MB)
+    on_cpu.phase_ended("train")
+    assert resident(on_cpu) == pytest.approx({"load": len(weights) / MB, "train": 140}, rel=0.2)
+
+
+def test_a_phase_keeps_the_larger_peak_of_its_stretches(on_cpu):
+    for size in (100, 20):
+        on_cpu.phase_started("train")
+        one_block(size * MB)
+        on_cpu.phase_ended("train")
+    assert resident(on_cpu) == pytest.approx({"train": 100}, rel=0.2)
+
+
+def test_what_was_there_before_and_other_phases_do_not_count(on_cpu):
+    before = b"x" * (80 * MB)
+    for phase in ("import", "tokenize"):
+        on_cpu.phase_started(phase)
+        one_block(100 * MB)
+        on_cpu.phase_ended(phase)
+    assert on_cpu.costs() == {} and len(before) == 80 * MB
+    on_cpu.phase_started("train")
+    on_cpu.phase_ended("train")
+    assert resident(on_cpu)["train"] < 10
+
+
+@pytest.mark.gpu
+def test_on_cuda_allocated_and_reserved_are_seen_by_phase():
+    probe = MemoryProbe()
+    for phase, size in {"load": 200, "train": 60}.items():
+        probe.phase_started(phase)
+        torch.ones(size * MB // 4, device="cuda")
+        probe.phase_ended(phase)
+    assert {phase: peaks["allocated"] / MB for phase, peaks in probe.phases.items()} == pytest.approx(
+        {"load": 200, "train": 60}, rel=0.2
+    )
+    assert all(peaks["reserved"] >= peaks["allocated"] for peaks in probe.phases.values())
+    assert probe.costs()["peak_memory_bytes"] == probe.phases["load"]["allocated"]
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_a_probe_that_saw_nothing_gives_no_number(name: str):
+    assert not [value for value in PROBES[name]().costs().values() if value is not None]
+
+
+def test_no_two_probes_give_a_cost_of_the_same_name(tmp_path: Path):
+    costs: list[str] = []
+    for make in PROBES.values():
+        probe = make()
+        probe.phase_started("train")
+        probe.model_ready(Tied())
+        for step in steps([1.0, 1.0]):
+            probe.stepped(step)
+        probe.phase_ended("train")
+        probe.saved(tmp_path)
+        costs += probe.costs()
+    assert len(set(costs)) == len(costs) > 10

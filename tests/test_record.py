@@ -66,9 +66,14 @@ def test_a_score_that_is_no_number_survives_and_the_file_stays_json(tmp_path):
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(error, tmp_path):
     old = record().save(tmp_path).read_bytes()
-    with pytest.raises(type(error)), whole_file(tmp_path / RECORD_FILE) as temporary:
-        temporary.write_text("half a rec")
-        raise error
+
+    def write_half() -> None:
+        with whole_file(tmp_path / RECORD_FILE) as temporary:
+            temporary.write_text("half a rec")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_half()
     assert [file.name for file in tmp_path.iterdir()] == [RECORD_FILE]
     assert (tmp_path / RECORD_FILE).read_bytes() == old
 
@@ -84,7 +89,10 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path):
 
 @pytest.mark.parametrize("failing", ["pyarrow.parquet.write_table", "os.fsync"])
 def test_predictions_are_written_whole_or_not_at_all(failing, tmp_path, monkeypatch):
-    rows = [{"row": 0, "reference": "a", "label": "b", "score": 0.5}, {"row": 1, "reference": "b", "label": "é", "score": 1}]
+    rows = [
+        {"row": 0, "reference": "a", "label": "b", "score": 0.5},
+        {"row": 1, "reference": "b", "label": "é", "score": 1},
+    ]
     path = save_predictions(rows, tmp_path)
     assert path == tmp_path / PREDICTIONS_FILE and pyarrow.parquet.read_table(path).to_pylist() == rows
 
@@ -175,7 +183,9 @@ def test_the_environment_names_versions_machine_and_the_state_of_the_code():
 
 def test_records_are_read_without_torch(tmp_path):
     record().save(tmp_path)
-    code = f"import sys; from peftkit.record import load_records; load_records(__import__('pathlib').Path({str(tmp_path)!r}))"
-    heavy = "{'torch', 'transformers', 'datasets', 'pyarrow', 'sklearn'}"
-    command = [sys.executable, "-c", f"{code}; print(*{heavy} & set(sys.modules))"]
-    assert subprocess.check_output(command, text=True).split() == []
+    code = (
+        "import sys, pathlib, peftkit.record\n"
+        "peftkit.record.load_records(pathlib.Path('.'))\n"
+        "print(*{'torch', 'transformers', 'datasets', 'pyarrow', 'sklearn'} & set(sys.modules))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=tmp_path).split() == []

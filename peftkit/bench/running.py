@@ -46,7 +46,7 @@ def bench(
     watcher: BenchWatcher | None = None,
     execute: Callable[[Cell, Path, Path, Watcher], str | None] = run_in_process,
 ) -> BenchResult:
-    """Runs every cell that has no record yet; records lie in ``output/cells/NAME/record.json``, logs in ``output/logs``.
+    """Runs every cell that has no record yet; records in ``output/cells/NAME/record.json``, logs in ``output/logs``.
 
     A cell that fails, runs out of memory or is killed leaves a record that says so, and the rest goes on. Interrupted
     cells are run again; failed ones only with `rerun_failed`.

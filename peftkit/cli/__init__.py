@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 EXIT = {"failed": 1, "user": 2, "interrupted": 130}
@@ -9,18 +10,21 @@ EXIT = {"failed": 1, "user": 2, "interrupted": 130}
 
 def main() -> None:
     """Runs the command line. Exit codes: 0 well, 1 a run failed, 2 the user's mistake, 130 interrupted."""
-    import click
+    from typer import Exit, TyperException
+    from typer.main import get_command
 
     from peftkit.cli.commands import app
     from peftkit.errors import PeftkitError, UserError
 
+    command, code = get_command(app), 0
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = _say("interrupted", "interrupted")
-    except click.ClickException as error:
-        error.show()
-        code = EXIT["user"]
+        with command.make_context("peftkit", sys.argv[1:]) as context:  # not app(): it has its own words for errors
+            command.invoke(context)
+        sys.stdout.flush()
+    except Exit as ended:
+        code = ended.exit_code
+    except TyperException as error:  # a command line that cannot be parsed
+        code = _say(error.format_message(), "user")
     except UserError as error:
         code = _say(str(error), "user")
     except PeftkitError as error:
@@ -28,9 +32,8 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _say("interrupted", "interrupted")
     except BrokenPipeError:  # the reader of our output went away: `peftkit report … | head`
-        sys.stderr.close()
-        code = 0
-    sys.exit(code or 0)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush has nowhere to go
+    sys.exit(code)
 
 
 def _say(message: str, kind: str) -> int:

@@ -177,7 +177,7 @@ def methods(as_json: AsJson = False) -> None:
     """List the methods, their settings and defaults."""
     from peftkit.methods import METHODS
 
-    listed = {
+    listed: dict[str, dict[str, Any]] = {
         name: {
             "about": (method.__doc__ or "").split("\n\n")[0].replace("\n    ", " ").strip(),
             "learning_rate": method.learning_rate,

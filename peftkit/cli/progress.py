@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from peftkit.bench.running import BenchWatcher
 from peftkit.bench.suite import Cell
@@ -28,7 +36,7 @@ class RunProgress(BenchWatcher):
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.cells: int | None = None
+        self.cells: TaskID | None = None
         self.run = progress.add_task("starting", total=None, note="")
         self.phase, self.loss, self.scores = "", "", ""
 

@@ -41,7 +41,7 @@ def load_splits(data: Data, task: Task) -> dict[str, Dataset]:
             splits[split] = source.read(wanted, ("data", split))
     splits = {"train": rows, **splits}
     _check_columns(splits, task)
-    limits = {"train": data.max_train_samples, "validation": data.max_eval_samples, "test": data.max_eval_samples}
+    limits = {"train": data.max_train_samples, "validation": data.max_eval_samples, "test": data.max_predict_samples}
     return {split: _limit(part, limits[split], task, data.split_seed) for split, part in splits.items()}
 
 

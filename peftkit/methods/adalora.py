@@ -59,7 +59,7 @@ class AdaloraSettings(MethodSettings):
 
 
 class Adalora(Adapter):
-    """W' = W + (alpha/r)·P·diag(lambda)·Q with lambda pruned by importance (Zhang et al. 2023, arXiv:2303.10512, alg. 1).
+    """W' = W + (alpha/r)·P·diag(lambda)·Q, lambda pruned by importance (Zhang et al. 2023, arXiv:2303.10512, alg. 1).
 
     peft leaves three things to the trainer, and this class's hook does them: the budget is moved after every optimizer
     step, with the real number of steps, and the orthogonality term (eq. 4) is added to the training loss only.

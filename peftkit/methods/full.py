@@ -30,7 +30,8 @@ class Full(Method):
 
     def attach(self, base: Base, total_steps: int) -> Module:
         base.model.requires_grad_(True)
-        return base.model
+        model: Module = base.model
+        return model
 
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(str(folder))

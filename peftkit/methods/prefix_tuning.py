@@ -31,7 +31,8 @@ class PrefixTuningSettings(MethodSettings):
 class PrefixTuning(Adapter):
     """Per layer, attention runs over [P_k; K] and [P_v; V] (Li and Liang 2021, arXiv:2101.00190, eq. 3).
 
-    Learning rate 1e-2: classification by deep prompts wants 5e-3 to 2e-2 (Liu et al. 2022, arXiv:2110.07602, P-tuning v2).
+    Learning rate 1e-2: classification by deep prompts wants 5e-3 to 2e-2 (P-tuning v2: Liu et al. 2022,
+    arXiv:2110.07602).
     """
 
     settings_class: ClassVar[type[MethodSettings]] = PrefixTuningSettings
@@ -49,10 +50,10 @@ class PrefixTuning(Adapter):
         backbone = getattr(base.model, base.model.base_model_prefix, base.model)
         if not any("past_key_values" in signature(part.forward).parameters for part in (base.model, backbone)):
             kind = base.model.config.model_type
-            raise UserError(
-                f"prefix-tuning cannot be attached to a {kind} model: its attention takes no keys and values from outside",
-                ("method",),
+            message = (
+                f"prefix-tuning cannot be attached to a {kind} model: its attention takes no outside keys and values"
             )
+            raise UserError(message, ("method",))
         return super().attach(base, total_steps)
 
     def virtual_tokens(self) -> int:

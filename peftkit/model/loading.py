@@ -92,7 +92,7 @@ def load_base(
 
 
 def load_empty(recipe: Recipe, task: Task, tokenizer: PreTrainedTokenizerBase) -> Base:
-    """The base without weights (on the meta device), its head told apart; takes no memory and a fraction of a second."""
+    """The base without weights (on the meta device), its head told apart; no memory, a fraction of a second."""
     config = load_config(recipe.model, task.config())
     if config.get_text_config().pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id

@@ -111,7 +111,9 @@ class Data(Settings):
     max_train_samples: PositiveInt | None = None
     """Keeps that many training rows, drawn with the seed."""
     max_eval_samples: PositiveInt | None = None
-    """Keeps that many validation rows, and as many test rows, drawn with the seed."""
+    """Keeps that many validation rows."""
+    max_predict_samples: PositiveInt | None = None
+    """Keeps that many test rows."""
     split_seed: Seed = 0
     """Seed of the cuts above; apart from the run's seed, so that seeds are compared on the same rows."""
 
