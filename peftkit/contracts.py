@@ -33,7 +33,9 @@ IGNORED = -100
 class Settings(BaseModel):
     """A frozen group of settings: unknown keys are refused, values are not silently converted between kinds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 # --- Method ----------------------------------------------------------------------------------------------------------

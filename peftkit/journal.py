@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import threading
@@ -47,6 +46,7 @@ class Journal:
         self.running: list[tuple[str, float]] = []
         self.kept: dict[str, Any] = {}
         self.training_began = False
+        self.ended_in: str | None = None
         self.evaluation: tuple[str, Evaluation] | None = None
         self.hardware: dict[str, Any] = {}
         self.writes = int(os.environ.get("RANK", "0")) == 0
@@ -64,11 +64,16 @@ class Journal:
         self._suspend()
         self._start(name)
         self.training_began |= name == "train"
-        yield
-        self._suspend()
-        self.running.pop()
-        if self.running:
-            self._start(self.running.pop()[0])
+        try:
+            yield
+        except BaseException:
+            self.ended_in = self.ended_in or name
+            raise
+        finally:
+            self._suspend()
+            self.running.pop()
+            if self.running:
+                self._start(self.running.pop()[0])
 
     def resolve(self, rows: Mapping[str, Encoded], **settings: Any) -> None:
         """Notes the data and the settings that the recipe left open."""
@@ -122,9 +127,7 @@ class Journal:
         with _undisturbed():
             self._close(status, told)
         if status == "out-of-memory":
-            raise OutOfMemory(
-                f"out of memory while in phase {self.running[-1][0] if self.running else '–'}: {told}"
-            ) from error
+            raise OutOfMemory(f"out of memory in phase {self.ended_in}: {told}") from error
 
     def _close(self, status: Status, error: str | None) -> None:
         costs: dict[str, Any] = {}
@@ -153,8 +156,7 @@ class Journal:
         split, evaluation = self.evaluation
         if self.writes:
             save_predictions(evaluation.rows(), self.folder)
-        scores = {name: value if math.isfinite(value) else None for name, value in evaluation.scores.items()}
-        return {"scored_split": split, "scores": scores, "detail": evaluation.detail}
+        return {"scored_split": split, "scores": evaluation.scores, "detail": evaluation.detail}
 
     def _start(self, name: str) -> None:
         for watcher in self.watchers:

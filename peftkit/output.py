@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,7 @@ def claim(output: str | Path | None, overwrite: bool) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if folder.is_dir() and not any(folder.iterdir()):
+        with suppress(OSError):  # it holds something, was never made, or another process was faster
             folder.rmdir()
 
 
@@ -91,6 +91,8 @@ def save_run(
     Raises:
         UserError: the disk is full or not writable.
     """
+    from safetensors import SafetensorError
+
     try:
         method.save(model, folder)
         if not (folder / COMPLETE_CONFIG).exists():
@@ -99,8 +101,8 @@ def save_run(
         tokenizer.save_pretrained(folder)
         (folder / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
 
 def saved_config(folder: Path) -> dict[str, Any]:

@@ -48,8 +48,8 @@ class Record(BaseModel):
     costs: dict[str, Any] = {}
     phases: dict[str, float] = {}
     """Seconds by phase: load, tokenize, train, evaluate, save."""
-    scores: dict[str, float | None] = {}
-    """Final scores by metric; null for one that is not a number (an infinite loss)."""
+    scores: dict[str, float] = {}
+    """Final scores by metric."""
     scored_split: str | None = None
     detail: dict[str, Any] = {}
     """What does not fit a column, e.g. a per-class table."""

@@ -13,7 +13,7 @@ from peftkit.model.preparing import input_limit, prepare
 from peftkit.probes.parameters import count
 from peftkit.recipe import Recipe
 from peftkit.tasks import TASKS
-from peftkit.training import plan_steps
+from peftkit.training import check_trackers, plan_steps
 from peftkit.training.loop import effective_batch_size
 
 
@@ -25,6 +25,7 @@ def rehearse(recipe: Recipe) -> dict[str, Any]:
     """
     method, task = METHODS[recipe.method.name](recipe.method), TASKS[recipe.task.name](recipe.task)
     with located(recipe.place):
+        check_trackers(recipe.training.report_to)
         splits = load_splits(recipe.data, task)
         task.learn(splits)
         tokenizer = load_tokenizer(recipe.model)

@@ -196,7 +196,7 @@ class TestCheckpoint:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("safetensors.torch.save_file", full)
-        with pytest.raises(UserError, match="step-2: checkpoint not written .No space left on device."):
+        with pytest.raises(UserError, match=r"step-2: checkpoint not written .No space left on device."):
             save_checkpoint(model, [], tmp_path, "step-2", {})
         assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
         assert load_checkpoint(model, [], first)["step"] == 1

@@ -88,7 +88,7 @@ def test_saved_and_loaded_into_a_fresh_base_gives_the_same_logits(
     name: str, bits: str, recipe_of: Any, tmp_path: Path
 ) -> None:
     recipe = recipe_of(name, quantization=bits)
-    task, method, base = build(recipe)
+    _, method, base = build(recipe)
     model = prepare(method.attach(base, STEPS), recipe.training)
     train(model, method)
     trained = logits(model)

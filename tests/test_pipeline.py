@@ -16,7 +16,14 @@ from peftkit.errors import OutOfMemory, PeftkitError, UserError
 from peftkit.methods import METHODS
 from peftkit.record import PREDICTIONS_FILE, Record
 
-FILES = {"model_config.json", "predictions.parquet", "recipe.yaml", "record.json", "tokenizer.json", "tokenizer_config.json"}
+FILES = {
+    "model_config.json",
+    "predictions.parquet",
+    "recipe.yaml",
+    "record.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +64,7 @@ def test_the_record_says_it_all(done: tuple[Path, Record]) -> None:
     assert record.data["train"]["rows"] == 96 and record.data["test"]["rows"] == 31
     assert record.resolved["total_steps"] == 72 and record.resolved["effective_batch_size"] == 8
     assert record.phases.keys() == {"import", "tokenize", "load", "train", "evaluate", "save"}
-    assert sum(record.phases.values()) == pytest.approx(record.seconds, abs=0.7)
+    assert record.seconds / 2 < sum(record.phases.values()) <= record.seconds
     assert record.environment["versions"]["torch"]
     assert record.history[0]["step"] == 1
     assert sum("validation_accuracy" in entry for entry in record.history) == 6
@@ -123,6 +130,11 @@ def test_a_loaded_run_scores_as_the_record_says(done: tuple[Path, Record]) -> No
     assert peftkit.load(folder).evaluate("test").scores == pytest.approx(record.scores)
     with pytest.raises(UserError, match="unknown split 'tset', did you mean test"):
         peftkit.load(folder).evaluate("tset")
+
+
+def test_a_loaded_run_scores_other_data_whole(done: tuple[Path, Record], toy_data: Path) -> None:
+    other = peftkit.load(done[0], [f"data.source={toy_data / 'validation.jsonl'}"]).evaluate()
+    assert len(other.references) == 24
 
 
 def test_an_adapter_without_its_recipe_still_predicts(done: tuple[Path, Record], tmp_path: Path) -> None:
@@ -205,7 +217,7 @@ class TestWrong:
         error = RuntimeError(
             "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes"
         )
-        with pytest.raises(OutOfMemory, match="while in phase train"):
+        with pytest.raises(OutOfMemory, match="out of memory in phase train"):
             peftkit.run(recipe_of(), tmp_path, watchers=[Failing(error)])
         assert Record.load(tmp_path).status == "out-of-memory"
 
@@ -231,7 +243,7 @@ class TestWrong:
 
     def test_a_folder_that_cannot_be_written(self, recipe_of: Any, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(UserError, match="cannot be written|not a folder"):
+        with pytest.raises(UserError, match=r"cannot be written|not a folder"):
             peftkit.run(recipe_of(), tmp_path / "file" / "run")
         with pytest.raises(UserError, match="not a folder"):
             peftkit.run(recipe_of(), tmp_path / "file")

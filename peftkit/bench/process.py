@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def run_in_process(cell: Cell, folder: Path, log: Path, watcher: Watcher) -> str
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    _start_server()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_cell, args=(cell.recipe, folder, log, sender), name=cell.name)
     process.start()
@@ -44,6 +46,15 @@ def run_in_process(cell: Cell, folder: Path, log: Path, watcher: Watcher) -> str
     if process.exitcode and process.exitcode < 0:
         return f"killed by signal {signal.Signals(-process.exitcode).name}"
     return f"exit code {process.exitcode}" if process.exitcode else None
+
+
+def _start_server() -> None:
+    """Starts the server where it does not run yet, deaf to Ctrl-C: it would show a traceback while it imports."""
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 class RemoteWatcher(Watcher):
@@ -76,7 +87,7 @@ def _relay(receiver: Connection, sentinel: int, watcher: Watcher) -> None:
         if receiver in ready:
             try:
                 event, values = receiver.recv()
-            except EOFError:
+            except (EOFError, OSError):  # the cell ended, or was killed in the middle of a word
                 return
             handler: Callable[..., None] = getattr(watcher, event)
             handler(*values)
@@ -89,10 +100,14 @@ def _cell(recipe: Recipe, folder: Path, log: Path, sender: Connection) -> None:
     from peftkit.pipeline import run
     from peftkit.record import RECORD_FILE, failure
 
+    os.setpgid(
+        0, 0
+    )  # Ctrl-C at a terminal goes to a whole group: it is to reach the bench alone, which hands it on once
     with log.open("w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         run(recipe, folder, overwrite=True, watchers=[RemoteWatcher(sender)])
     except KeyboardInterrupt:
         sys.exit(130)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,7 @@ def _run(
     cell: Cell, folder: Path, log: Path, watcher: Watcher, execute: Callable[[Cell, Path, Path, Watcher], str | None]
 ) -> Record:
     """Runs a cell and returns its record; writes one for a cell that could not write its own."""
+    shutil.rmtree(folder, ignore_errors=True)  # what an earlier run of this cell left, which did not end well
     reason = execute(cell, folder, log, watcher)
     if (folder / RECORD_FILE).exists():
         return Record.load(folder)

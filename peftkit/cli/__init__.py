@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -32,8 +33,18 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _say("interrupted", "interrupted")
     except BrokenPipeError:  # the reader of our output went away: `peftkit report … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush has nowhere to go
+        _give_up_output()
+    except OSError as error:  # whatever was being written, the record included
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _give_up_output()
+        code = _say(f"{error.filename or 'the output'} cannot be written: {error.strerror}", "user")
     sys.exit(code)
+
+
+def _give_up_output() -> None:
+    """What Python still holds of standard output has nowhere to go, and is not to be tried again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str, kind: str) -> int:

@@ -107,7 +107,10 @@ def predict(
 
     model = load(run)
     lines = texts or [line.rstrip("\n") for line in sys.stdin]
-    for line, prediction in zip(lines, model.predict(lines), strict=True):
+    predictions = model.predict(lines)
+    if not _is_main_process():
+        return
+    for line, prediction in zip(lines, predictions, strict=True):
         print(json.dumps({"text": line, **prediction}, ensure_ascii=False))
 
 

@@ -77,6 +77,7 @@ class RunProgress(BenchWatcher):
 @contextmanager
 def run_progress(shown: bool) -> Iterator[RunProgress]:
     """A live display on standard error; silent on all processes but one, and where nobody looks."""
+    console = Console(stderr=True)
     progress = Progress(
         TextColumn("{task.description:<19}"),
         BarColumn(bar_width=24),
@@ -84,8 +85,8 @@ def run_progress(shown: bool) -> Iterator[RunProgress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-        disable=not shown,
+        console=console,
+        disable=not (shown and console.is_terminal),
         transient=True,
     )
     with progress:

@@ -42,7 +42,19 @@ def load_splits(data: Data, task: Task) -> dict[str, Dataset]:
     splits = {"train": rows, **splits}
     _check_columns(splits, task)
     limits = {"train": data.max_train_samples, "validation": data.max_eval_samples, "test": data.max_predict_samples}
-    return {split: _limit(part, limits[split], task, data.split_seed) for split, part in splits.items()}
+    return {split: _limit(split, part, limits[split], task, data.split_seed) for split, part in splits.items()}
+
+
+def load_whole(data: Data, task: Task, split: str) -> Dataset:
+    """All rows of one split of a source that nothing was trained on; a source with a single split gives that one.
+
+    Raises:
+        UserError: the split or a column is not there, or a cell is empty.
+    """
+    source = read_splits(data)
+    rows = source.read(source.names[0] if len(source.names) == 1 else split, ("data", "source"))
+    _check_columns({split: rows}, task)
+    return rows
 
 
 def _by_default(split: str, source: Splits, data: Data) -> str | None:
@@ -65,9 +77,13 @@ def _cut(rows: Dataset, share: str, task: Task, seed: int, key: tuple[str, ...])
     return rows.select([i for i in range(len(rows)) if i not in taken]), rows.select(sorted(taken))
 
 
-def _limit(rows: Dataset, most: int | None, task: Task, seed: int) -> Dataset:
+def _limit(split: str, rows: Dataset, most: int | None, task: Task, seed: int) -> Dataset:
     if most is None or most >= len(rows):
         return rows
+    column = task.stratify_by()
+    if split == "train" and column is not None and most < (classes := len(set(rows[column]))):
+        key = ("data", "max_train_samples")
+        raise UserError(f"{most} rows cannot hold one of each of the {classes} classes in train", key)
     return rows.select(sorted(_spread(rows, most, task, seed)))
 
 

@@ -2,6 +2,6 @@
 
 from peftkit.training.devices import import_stack, make_accelerator
 from peftkit.training.loop import Loop, plan_steps
-from peftkit.training.trackers import track
+from peftkit.training.trackers import check_trackers, track
 
-__all__ = ["Loop", "import_stack", "make_accelerator", "plan_steps", "track"]
+__all__ = ["Loop", "check_trackers", "import_stack", "make_accelerator", "plan_steps", "track"]

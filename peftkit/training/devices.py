@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from peftkit.errors import UserError
 from peftkit.recipe import Recipe
+from peftkit.training.trackers import check_trackers
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -27,7 +28,7 @@ def make_accelerator(recipe: Recipe, project: Path) -> Accelerator:
     """accelerate's Accelerator for this recipe; trackers write below `project`.
 
     Raises:
-        UserError: the launcher promised other processes than there are, or a tracker is not installed.
+        UserError: the launcher promised other processes than there are, or a tracker is unknown or not installed.
     """
     import torch
     from accelerate import Accelerator
@@ -35,6 +36,7 @@ def make_accelerator(recipe: Recipe, project: Path) -> Accelerator:
 
     AcceleratorState._reset_state()  # one process may run several recipes, each with its own precision
     training = recipe.training
+    check_trackers(training.report_to)
     try:
         accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(),
@@ -43,12 +45,7 @@ def make_accelerator(recipe: Recipe, project: Path) -> Accelerator:
             project_dir=str(project),
         )
     except (ValueError, ImportError) as error:
-        raise UserError(
-            str(error).splitlines()[0], ("training", "report_to" if training.report_to else "mixed_precision")
-        ) from error
-    missing = set(training.report_to) - {str(getattr(t, "value", t)) for t in accelerator.log_with}
-    if missing:
-        raise UserError(f"tracker {sorted(missing)[0]!r} is not installed here", ("training", "report_to"))
+        raise UserError(str(error).splitlines()[0], ("training", "mixed_precision")) from error
     _hold_to_promise(accelerator.num_processes)
     return accelerator
 
