@@ -121,8 +121,12 @@ class Method(ABC):
         """What makes these settings impossible, one line each; asked before anything is loaded."""
         return iter(())
 
+    def reach(self, model: Module) -> dict[str, Any]:
+        """Which modules the attached method works in, as JSON data; needs no weights."""
+        return {}
+
     def outcome(self, model: Module) -> dict[str, Any]:
-        """What the record keeps of the method after training (final ranks, target coverage), as JSON data."""
+        """What the record keeps of the method after training (final ranks), as JSON data."""
         return {}
 
 

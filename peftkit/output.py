@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,12 +51,14 @@ def claim(output: str | Path | None, overwrite: bool) -> Iterator[Path]:
             yield Path(temporary)
         return
     folder = Path(output)
-    if int(os.environ.get("RANK", "0")) == 0:  # the first process alone clears and makes the folder
-        _clear(folder, overwrite)
+    if int(os.environ.get("RANK", "0")) != 0:  # the first process alone makes, clears and removes the folder
+        yield folder
+        return
+    _clear(folder, overwrite)
     try:
         yield folder
     finally:
-        with suppress(OSError):  # it holds something, was never made, or another process was faster
+        if not any(folder.iterdir()):
             folder.rmdir()
 
 

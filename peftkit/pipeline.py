@@ -73,7 +73,7 @@ def run(
                 checkpoints=folder / "checkpoints",
             )
             loop.run()
-            journal.trained(loop, method.outcome(model))
+            journal.trained(loop, method.reach(model) | method.outcome(model))
         judge("test" if "test" in rows else "validation")
         with journal.phase("save"):
             if accelerator.is_main_process:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.abc
-import importlib.util
+import importlib.machinery
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -21,13 +21,15 @@ def register_with_peft() -> None:
 
 
 class AfterPeft(importlib.abc.MetaPathFinder):
-    """Finds peft as Python would, and has our tuners imported when it is done; then steps aside."""
+    """Finds peft as Python would, and has our tuners imported when it is loaded; then steps aside.
+
+    Being asked for the spec alone, as transformers does to see whether peft is installed, changes nothing.
+    """
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != "peft":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
             spec.loader = ThenTuners(spec.loader)
         return spec
@@ -44,4 +46,5 @@ class ThenTuners(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self.loader.exec_module(module)
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, AfterPeft)]
         importlib.import_module("peftkit.tuners")

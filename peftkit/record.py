@@ -47,7 +47,7 @@ class Record(BaseModel):
     """Rows, columns and fingerprints by split; how many rows were cut to the length limit."""
     costs: dict[str, Any] = {}
     phases: dict[str, float] = {}
-    """Seconds by phase: load, tokenize, train, evaluate, save."""
+    """Seconds by phase: import, tokenize, load, train, evaluate, save."""
     scores: dict[str, float] = {}
     """Final scores by metric."""
     scored_split: str | None = None

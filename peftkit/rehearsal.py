@@ -47,5 +47,5 @@ def rehearse(recipe: Recipe) -> dict[str, Any]:
         "optimizer_steps": steps,
         "trainable_parameters": trainable,
         "total_parameters": total,
-        "method": method.outcome(model),
+        "method": method.reach(model),
     }

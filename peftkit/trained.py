@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 ADAPTER_CONFIG = "adapter_config.json"
 NO_ROWS = "none"
 """Source of a recipe that is made up from an adapter: it brings no rows to score."""
-PEFT_NAMES = {"LORA": "lora", "ADALORA": "adalora", "BOTTLENECK": "bottleneck", "PREFIX_TUNING": "prefix-tuning"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def load(folder: str | Path, overrides: Sequence[str] = ()) -> Trained:
         base = load_base(recipe, task, tokenizer, accelerator.device)
         model = method.load(base, folder).to(accelerator.device)
         limit = input_limit(recipe, method, tokenizer)
-    other = any(override.startswith("data.source=") for override in overrides)
+    other = any(override.startswith(("data=", "data.source=")) for override in overrides)
     return Trained(recipe, task, method, model, tokenizer, accelerator, limit, other)
 
 
@@ -117,11 +116,12 @@ def _recipe(folder: Path, overrides: Sequence[str]) -> Recipe:
     if not (folder / ADAPTER_CONFIG).is_file():
         raise UserError(f"{folder}: holds neither {RECIPE_FILE} (a run of peftkit) nor {ADAPTER_CONFIG} (an adapter)")
     config = content_of(folder / ADAPTER_CONFIG)
-    if config["peft_type"] not in PEFT_NAMES:
-        raise UserError(unknown("adapter type", config["peft_type"], PEFT_NAMES))
+    makers = {kind: name for name, method in METHODS.items() if (kind := getattr(method, "peft_type", None))}
+    if config["peft_type"] not in makers:
+        raise UserError(unknown("adapter type", config["peft_type"], makers))
     data: dict[str, Any] = {
         "model": config["base_model_name_or_path"],
-        "method": PEFT_NAMES[config["peft_type"]],
+        "method": makers[config["peft_type"]],
         "task": "text-classification",
         "data": NO_ROWS,
     }

@@ -166,9 +166,9 @@ def test_a_target_that_matches_nothing_names_the_layers_there_are(recipe_of: Any
 
 def test_all_linear_reaches_every_linear_layer_but_the_head(recipe_of: Any) -> None:
     _, method, base = build(recipe_of({"name": "lora", "target_modules": "all-linear"}))
-    outcome = method.outcome(method.attach(base, STEPS))
-    assert outcome["targeted_linear_share"] == 1.0
-    assert not any("classifier" in name for name in outcome["targeted_modules"])
+    reach = method.reach(method.attach(base, STEPS))
+    assert reach["targeted_linear_share"] == 1.0
+    assert not any("classifier" in name for name in reach["targeted_modules"])
 
 
 def test_a_truncated_adapter_file_is_an_error(recipe_of: Any, tmp_path: Path) -> None:

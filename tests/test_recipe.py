@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from peftkit.errors import RecipeErrors, UserError
 from peftkit.methods import METHODS
 from peftkit.recipe import Recipe, load_recipe, schema, shipped
+from peftkit.recipe.groups import Training
 from peftkit.recipe.reading import dump_yaml, parse_yaml
-from peftkit.recipe.spec import Training
 from peftkit.tasks import TASKS
 
 SHORT = "model: m\nmethod: lora\ntask: text-classification\ndata: rows\n"

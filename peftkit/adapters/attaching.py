@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from peftkit.adapters.targets import NO_TARGETS, coverage, resolve_targets
 from peftkit.contracts import Base, Method
@@ -21,6 +21,9 @@ class Adapter(Method):
     The new head is trained and saved beside the adapter through peft's ``modules_to_save``. Injected methods leave
     peft's ``task_type`` out, because its question-answering wrapper drops inputs that the model needs.
     """
+
+    peft_type: ClassVar[str | None] = None
+    """peft's name of the adapters that this method alone makes; a folder without a recipe is loaded by it."""
 
     @abstractmethod
     def peft_config(self, base: Base, total_steps: int) -> PeftConfig:
@@ -45,6 +48,7 @@ class Adapter(Method):
 
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(str(folder), save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's empty form of a model card
 
     def load(self, base: Base, folder: Path) -> Module:
         from peft import PeftModel
@@ -58,7 +62,7 @@ class Adapter(Method):
         _refuse_truncated(model, folder)
         return model
 
-    def outcome(self, model: Any) -> dict[str, Any]:
+    def reach(self, model: Any) -> dict[str, Any]:
         return coverage(model)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 
 EXIT = {"failed": 1, "user": 2, "interrupted": 130}
 
@@ -44,7 +45,8 @@ def main() -> None:
 
 def _give_up_output() -> None:
     """What Python still holds of standard output has nowhere to go, and is not to be tried again at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError):  # not a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str, kind: str) -> int:

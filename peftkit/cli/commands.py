@@ -131,7 +131,7 @@ def bench(
         result = run_bench(suite, output, overrides=overrides or (), rerun_failed=rerun_failed, watcher=watcher)
     records = list(result.records.values())
     if as_json:
-        print(report(records, "json"))
+        print(report(records, "json"), end="")
     else:
         _print_table(records)
         print(f"records: {output / 'cells'}    again at any time: peftkit report {output}")
@@ -149,7 +149,7 @@ def report(
     from peftkit.report import report as render
 
     if as_json or format != "table":
-        print(render(folder, "json" if as_json else format))
+        print(render(folder, "json" if as_json else format), end="")
     else:
         _print_table(folder)
 

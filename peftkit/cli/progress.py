@@ -55,7 +55,7 @@ class RunProgress(BenchWatcher):
         score = f", {first[0]} {first[1]:.3f}" if first else ""
         error = f": {record.error.splitlines()[0]}" if record.error else ""
         self.progress.console.print(
-            f"  {record.status:<13} {cell.name} ({how}{score}){error}", highlight=False, markup=False
+            f"  {record.status:<13} {cell.name} ({how}{score}){error}", highlight=False, markup=False, soft_wrap=True
         )
 
     def phase_started(self, phase: str) -> None:

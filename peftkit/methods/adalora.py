@@ -34,14 +34,19 @@ class AdaloraSettings(MethodSettings):
     deltaT: Annotated[int, Field(gt=0, strict=True)] | None = None
     """Optimizer steps between two allocations; a hundredth of all by default."""
     beta1: Annotated[float, Field(gt=0, lt=1)] = 0.85
+    """Smoothing of the sensitivity (eq. 9)."""
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.85
+    """Smoothing of its uncertainty (eq. 10)."""
     orth_reg_weight: Annotated[float, Field(ge=0)] = 0.5
     """Weight of the regularization that keeps the singular vectors orthogonal."""
     lora_alpha: Annotated[float, Field(gt=0)] | None = None
     """Numerator of the scaling alpha/rank; 2·target_r by default, the scale that LoRA has here."""
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout of the adapter's input."""
     target_modules: str | list[str] | None = None
+    """As for lora."""
     exclude_modules: str | list[str] | None = None
+    """As for lora."""
 
     @model_validator(mode="after")
     def _budget_shrinks(self) -> Self:
@@ -61,13 +66,14 @@ class AdaloraSettings(MethodSettings):
 class Adalora(Adapter):
     """W' = W + (alpha/r)·P·diag(lambda)·Q, lambda pruned by importance (Zhang et al. 2023, arXiv:2303.10512, alg. 1).
 
-    peft leaves three things to the trainer, and this class's hook does them: the budget is moved after every optimizer
-    step, with the real number of steps, and the orthogonality term (eq. 4) is added to the training loss only.
+    peft leaves to the trainer what this class's hook does: the budget is moved after every optimizer step, knowing the
+    real number of steps, and the orthogonality term (eq. 4) is added to the training loss only.
     Learning rate 1e-3: the paper's GLUE runs use 5e-4 to 2.2e-3 (table 8).
     """
 
     settings_class: ClassVar[type[MethodSettings]] = AdaloraSettings
     learning_rate: ClassVar[float] = 1e-3
+    peft_type: ClassVar[str | None] = "ADALORA"
     settings: AdaloraSettings
 
     def peft_config(self, base: Base, total_steps: int) -> PeftConfig:
@@ -96,7 +102,7 @@ class Adalora(Adapter):
             for name, parameter in model.named_parameters()
             if name.endswith("lora_E.default")
         }
-        return {**super().outcome(model), "final_ranks": ranks}
+        return {"final_ranks": ranks}
 
 
 class BudgetHook(Hook):

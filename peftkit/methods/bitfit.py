@@ -32,7 +32,5 @@ class Bitfit(Adapter):
 
         if not any(name.endswith(".bias") for name, _ in base.model.named_parameters()):
             kind = base.model.config.model_type
-            raise UserError(
-                f"method bitfit: a {kind} model has no biases to train; use lora or ia3-like methods", ("method",)
-            )
+            raise UserError(f"method bitfit: a {kind} model has no biases to train; use lora instead", ("method",))
         return LoraConfig(target_modules=NO_TARGETS, bias="all")

@@ -21,12 +21,16 @@ class BottleneckSettings(MethodSettings):
     """After attention and feed-forward, after feed-forward only, or beside the feed-forward."""
     reduction_factor: Annotated[float, Field(gt=0)] = 16
     """Hidden size over bottleneck size."""
-    non_linearity: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+    non_linearity: Literal["relu", "leaky_relu", "gelu", "silu", "tanh"] = "relu"
+    """The function between the two projections."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout inside the bottleneck, before the projection up."""
     scaling: Annotated[float, Field(gt=0)] | None = None
     """Factor of the adapter's output; 4 for parallel, else 1."""
     target_modules: str | list[str] | None = None
+    """Modules to put adapters behind (beside, for parallel); by default found from the architecture."""
     exclude_modules: str | list[str] | None = None
+    """Suffixes or a regular expression of modules to leave out."""
 
 
 class Bottleneck(Adapter):
@@ -38,6 +42,7 @@ class Bottleneck(Adapter):
 
     settings_class: ClassVar[type[MethodSettings]] = BottleneckSettings
     learning_rate: ClassVar[float] = 1e-3
+    peft_type: ClassVar[str | None] = "BOTTLENECK"
 
     def peft_config(self, base: Base, total_steps: int) -> PeftConfig:
         from peftkit.tuners import BottleneckConfig

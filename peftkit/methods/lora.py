@@ -22,18 +22,28 @@ class LoraSettings(MethodSettings):
     lora_alpha: Annotated[float, Field(gt=0)] | None = None
     """Numerator of the scaling alpha/r (alpha/sqrt(r) with use_rslora); 2·r by default."""
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout of the adapter's input."""
     target_modules: str | list[str] | None = None
     """Suffixes or a regular expression of module names, or all-linear; by default what peft's table names for the
     architecture, and all linear layers where it names none."""
     exclude_modules: str | list[str] | None = None
+    """Suffixes or a regular expression of modules to leave out."""
     bias: Literal["none", "all", "lora_only"] = "none"
+    """Which biases are trained too."""
     use_rslora: bool = False
+    """Scale by alpha/sqrt(r) (Kalajdzievski 2023, arXiv:2312.03732)."""
     use_dora: bool = False
+    """Train magnitude and direction apart (Liu et al. 2024, arXiv:2402.09353)."""
     init_lora_weights: bool | Literal["gaussian", "pissa", "olora"] = True
+    """How A and B begin; true is Kaiming for A and zero for B."""
     layers_to_transform: list[int] | None = None
+    """Numbers of the layers that get an adapter; all by default."""
     layers_pattern: str | None = None
+    """Name of the list of layers in the model, where layers_to_transform needs it."""
     rank_pattern: dict[str, int] = {}
+    """Ranks of single modules: pattern → r."""
     alpha_pattern: dict[str, float] = {}
+    """Alphas of single modules: pattern → lora_alpha."""
 
 
 class Lora(Adapter):
@@ -45,6 +55,7 @@ class Lora(Adapter):
 
     settings_class: ClassVar[type[MethodSettings]] = LoraSettings
     learning_rate: ClassVar[float] = 5e-4
+    peft_type: ClassVar[str | None] = "LORA"
 
     def peft_config(self, base: Base, total_steps: int) -> PeftConfig:
         from peft import LoraConfig

@@ -37,6 +37,7 @@ class PrefixTuning(Adapter):
 
     settings_class: ClassVar[type[MethodSettings]] = PrefixTuningSettings
     learning_rate: ClassVar[float] = 1e-2
+    peft_type: ClassVar[str | None] = "PREFIX_TUNING"
     checkpointable: ClassVar[bool] = False
     settings: PrefixTuningSettings
 

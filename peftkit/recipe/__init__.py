@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peftkit.recipe.checking import check
+from peftkit.recipe.groups import Data, Model, Quantization, Training
 from peftkit.recipe.named import find, shipped
 from peftkit.recipe.reading import lay_over, read_yaml
 from peftkit.recipe.schema import schema
-from peftkit.recipe.spec import Data, Model, Quantization, Recipe, Training
+from peftkit.recipe.spec import Recipe
 
 __all__ = ["Data", "Model", "Quantization", "Recipe", "Training", "check", "find", "load_recipe", "schema", "shipped"]
 

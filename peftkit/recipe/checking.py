@@ -9,8 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from peftkit.errors import Key, RecipeErrors, suggest, unknown
 from peftkit.methods import METHODS
+from peftkit.recipe.groups import Data, Model, Quantization, Training
 from peftkit.recipe.reading import Places, place_of
-from peftkit.recipe.spec import Data, Model, Quantization, Recipe, Training
+from peftkit.recipe.spec import Recipe
 from peftkit.tasks import TASKS
 
 GROUPS: dict[str, type[BaseModel]] = {

@@ -26,4 +26,4 @@ def schema() -> dict[str, Any]:
     properties["quantization"] = {
         "anyOf": [{"enum": list(QUANTIZATIONS)}, {"$ref": "#/$defs/Quantization"}, {"type": "null"}]
     }
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "peftkit recipe", **document}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document, "title": "peftkit recipe"}

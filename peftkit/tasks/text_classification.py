@@ -24,8 +24,11 @@ class TextClassificationSettings(TaskSettings):
 
     name: Literal["text-classification"] = "text-classification"
     text: str = "text"
+    """Column of the text."""
     text_pair: str | None = None
+    """Column of the second text, for pairs."""
     label: str = "label"
+    """Column of the class."""
 
 
 class TextClassification(Task):

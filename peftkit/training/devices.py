@@ -45,7 +45,8 @@ def make_accelerator(recipe: Recipe, project: Path) -> Accelerator:
             project_dir=str(project),
         )
     except (ValueError, ImportError) as error:
-        raise UserError(str(error).splitlines()[0], ("training", "mixed_precision")) from error
+        key = ("training", "mixed_precision") if "precision" in str(error) else ()  # else it is the launcher's doing
+        raise UserError(str(error).splitlines()[0], key) from error
     _hold_to_promise(accelerator.num_processes)
     return accelerator
 
