@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from peftkit.bench import Suite
 from peftkit.contracts import Method, Task
 from peftkit.data.files import FORMATS
 from peftkit.data.sources import BUILTIN
 from peftkit.methods import METHODS
 from peftkit.recipe import Data, Model, Quantization, Recipe, Training, schema
 from peftkit.recipe.forms import MAIN_KEY, QUANTIZATIONS
+from peftkit.suites import Suite
 from peftkit.tasks import TASKS
 
 DOCS = Path(__file__).parent

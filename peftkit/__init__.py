@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 from peftkit.plugin import register_with_peft
 
 if TYPE_CHECKING:
-    from peftkit.bench import bench
     from peftkit.errors import OutOfMemory, PeftkitError, UserError
     from peftkit.pipeline import run
     from peftkit.recipe import Recipe, load_recipe
     from peftkit.record import Record
-    from peftkit.report import report
+    from peftkit.reports import report
+    from peftkit.suites import bench
     from peftkit.trained import load
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "bench": "peftkit.bench",
+    "bench": "peftkit.suites",
     "OutOfMemory": "peftkit.errors",
     "PeftkitError": "peftkit.errors",
     "UserError": "peftkit.errors",
@@ -30,7 +30,7 @@ _HOMES = {
     "Recipe": "peftkit.recipe",
     "load_recipe": "peftkit.recipe",
     "Record": "peftkit.record",
-    "report": "peftkit.report",
+    "report": "peftkit.reports",
     "load": "peftkit.trained",
 }
 __all__ = [

@@ -93,6 +93,8 @@ class Method(ABC):
     """Whether it can train on an 8- or 4-bit base."""
     checkpointable: ClassVar[bool] = True
     """Whether it works with gradient checkpointing."""
+    half_precision: ClassVar[bool] = True
+    """Whether it works where the base's weights, or a quantized base's products, are in half precision."""
 
     def __init__(self, settings: MethodSettings) -> None:
         self.settings = settings
@@ -222,7 +224,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step on this process. Seconds; samples and tokens are this process's share."""
+    """One optimizer step. Seconds on this process; samples and tokens of all processes."""
 
     number: int
     """From 1."""

@@ -54,7 +54,7 @@ def predict(
     found: list[tuple[int, Prediction]] = []
     loss, items = 0.0, 0
     batches = in_length_order(rows.lengths, batch_size)
-    with torch.inference_mode(), accelerator.autocast():
+    with torch.no_grad(), accelerator.autocast():
         for numbers in batches[accelerator.process_index :: accelerator.num_processes]:
             batch = collate([rows.features[number] for number in numbers], tokenizer)
             batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}

@@ -43,18 +43,22 @@ class Journal:
         self.watchers: list[Watcher] = [*self.probes, *watchers]
         self.started, self.began = now(), time.perf_counter()
         self.seconds: dict[str, float] = {}
+        self.history: list[dict[str, Any]] = []
         self.running: list[tuple[str, float]] = []
         self.kept: dict[str, Any] = {}
         self.training_began = False
         self.ended_in: str | None = None
+        self.on_terminate: Any = signal.SIG_DFL
         self.evaluation: tuple[str, Evaluation] | None = None
-        self.hardware: dict[str, Any] = {}
+        self.environment: dict[str, Any] = {}
+        self.processes = 1
         self.writes = int(os.environ.get("RANK", "0")) == 0
         self.record: Record
 
     def join(self, accelerator: Accelerator, watchers: Sequence[Watcher]) -> None:
         """Notes the devices of the run, and takes in watchers that need them."""
-        self.hardware = hardware(accelerator)
+        self.processes = accelerator.num_processes
+        self.environment = environment(hardware(accelerator))
         self.kept["resolved"] = {"mixed_precision": accelerator.mixed_precision}
         self.watchers += watchers
 
@@ -82,7 +86,7 @@ class Journal:
         self.kept["resolved"] |= {
             **settings,
             "learning_rate": training.learning_rate or METHODS[self.recipe.method.name].learning_rate,
-            "effective_batch_size": effective_batch_size(training, self.hardware["processes"]),
+            "effective_batch_size": effective_batch_size(training, self.processes),
         }
 
     def model_ready(self, model: Module) -> None:
@@ -92,7 +96,6 @@ class Journal:
 
     def trained(self, loop: Loop, outcome: dict[str, Any]) -> None:
         """Notes the history, and what the method and the choice of the best say of themselves."""
-        self.kept["history"] = loop.history
         best = loop.best
         chosen = {"step": best.step, "score": best.score} if best.checkpoint else None
         self.kept["method"] = outcome | {"best_checkpoint": chosen}
@@ -108,13 +111,18 @@ class Journal:
             watcher.saved(folder)
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self.on_terminate = signal.signal(signal.SIGTERM, _interrupt)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.on_terminate)
         if error is None:
-            self._close("ok", None)
+            with _undisturbed():
+                self._close("ok", None)
             return
         if isinstance(error, UserError) and not self.training_began:
             return
@@ -140,9 +148,10 @@ class Journal:
             seconds=time.perf_counter() - self.began,
             recipe=self.recipe.given(),
             recipe_hash=self.recipe.hash,
-            environment=environment(self.hardware),
+            environment=self.environment,
             costs=costs,
             phases=self.seconds,
+            history=self.history,
             **self.kept,
             **(self._final_scores() if status == "ok" else {}),
         )
@@ -170,6 +179,11 @@ class Journal:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - since
         for watcher in self.watchers:
             watcher.phase_ended(name)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """A machine that is taken away ends a run as Ctrl-C does: its record says interrupted."""
+    raise KeyboardInterrupt
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from peftkit.data import Encoded, collate
 from peftkit.errors import PeftkitError, UserError
 from peftkit.model import load_base
 from peftkit.recipe import Recipe
-from peftkit.record import RECORD_FILE, Record, content_of
+from peftkit.record import PREDICTIONS_FILE, RECORD_FILE, Record, content_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -25,13 +25,21 @@ if TYPE_CHECKING:
 
 RECIPE_FILE = "recipe.yaml"
 CHECKPOINTS = "checkpoints"
+MANIFEST = ".peftkit"
+"""Lists the files of a run, a name a line: what may be removed when it is run again."""
 COMPLETE_CONFIG = "config.json"
 """Config of a whole model; transformers takes a folder that has it for one that holds the base's weights too."""
 ADAPTER_MODEL_CONFIG = "model_config.json"
 """Config of the model under an adapter: class names, head size. Under another name for the reason above."""
-LEFT_OVER = {CHECKPOINTS}
-"""What a run that was killed may leave behind without a record."""
-TOLERANCE = {"float32": 1e-5, "bfloat16": 5e-2, "float16": 1e-2}
+TRACKED = "peftkit"
+"""Where trackers that keep files write."""
+WRITTEN = (
+    *(CHECKPOINTS, MANIFEST, TRACKED, RECIPE_FILE, RECORD_FILE, PREDICTIONS_FILE),
+    *("adapter_config.json", "adapter_model.safetensors", ADAPTER_MODEL_CONFIG, COMPLETE_CONFIG, "model.safetensors"),
+    *("tokenizer.json", "tokenizer_config.json"),
+)
+"""What a run may leave that was killed before its manifest was complete."""
+TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-3, "float16": 1e-3}
 """Largest difference of logits after reloading, relative to the largest logit, by the base's dtype."""
 CHECKED_ROWS = 8
 
@@ -40,13 +48,14 @@ CHECKED_ROWS = 8
 def claim(output: str | Path | None, overwrite: bool) -> Iterator[Path]:
     """The folder to write into, made if need be and removed again if nothing came into it.
 
-    Files of an earlier unfinished run are removed, those of a finished one only with `overwrite`. Without `output` the
-    folder is a temporary one.
+    An earlier run's files stay until `clear` is called. Without `output` the folder is a temporary one.
 
     Raises:
-        UserError: it holds a finished run and `overwrite` is off, holds something else, or cannot be written.
+        UserError: it holds a finished run and `overwrite` is off, holds anything else, or cannot be written.
     """
     if output is None:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UserError("several processes need an output folder that they share")
         with tempfile.TemporaryDirectory(prefix="peftkit-") as temporary:
             yield Path(temporary)
         return
@@ -54,31 +63,47 @@ def claim(output: str | Path | None, overwrite: bool) -> Iterator[Path]:
     if int(os.environ.get("RANK", "0")) != 0:  # the first process alone makes, clears and removes the folder
         yield folder
         return
-    _clear(folder, overwrite)
+    _check(folder, overwrite)
     try:
         yield folder
     finally:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        if folder.is_dir() and {file.name for file in folder.iterdir()} <= {MANIFEST}:
+            shutil.rmtree(folder)
 
 
-def _clear(folder: Path, overwrite: bool) -> None:
+def clear(folder: Path) -> None:
+    """Removes an earlier run's own files, and marks the folder as a run's. Whatever else lies there stays."""
+    for name in _own_files(folder):
+        file = folder / name
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file)
+        else:
+            file.unlink(missing_ok=True)
+    (folder / MANIFEST).write_text("")
+
+
+def _check(folder: Path, overwrite: bool) -> None:
     try:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: not a folder")
-        there = list(folder.iterdir()) if folder.exists() else []
-        is_run = (folder / RECORD_FILE).exists()
-        if is_run and not overwrite and Record.load(folder).status == "ok":
-            raise UserError(f"{folder}: already holds a finished run; give --overwrite or another output folder")
-        if not is_run and any(file.name not in LEFT_OVER for file in there):
+        there = {file.name for file in folder.iterdir()} if folder.exists() else set()
+        if there and not there & {MANIFEST, RECORD_FILE}:
             raise UserError(f"{folder}: not empty and not a run of peftkit; choose another output folder")
+        if others := sorted(there - _own_files(folder)):
+            raise UserError(f"{folder}: holds {others[0]!r}, which no run has written; choose another output folder")
+        if RECORD_FILE in there and Record.load(folder).status == "ok" and not overwrite:
+            raise UserError(f"{folder}: already holds a finished run; give --overwrite or another output folder")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-        for file in there:
-            shutil.rmtree(file) if file.is_dir() else file.unlink()
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}") from None
+
+
+def _own_files(folder: Path) -> set[str]:
+    """Names of what a run writes: those of every run, and those that the manifest lists."""
+    manifest = folder / MANIFEST
+    return {*WRITTEN, *(manifest.read_text(encoding="utf-8").splitlines() if manifest.exists() else ())}
 
 
 def save_run(
@@ -103,6 +128,7 @@ def save_run(
         tokenizer.save_pretrained(folder)
         (folder / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        (folder / MANIFEST).write_text("".join(f"{name}\n" for name in sorted(file.name for file in folder.iterdir())))
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
@@ -133,6 +159,8 @@ def check_reload(
     """
     batch = collate([rows.features[i] for i in range(min(CHECKED_ROWS, len(rows)))], tokenizer)
     trained = _logits(model, batch, accelerator)
+    if recipe.quantization is None:
+        model.to("cpu")  # two models need not fit the device together
     base = load_base(recipe, task, tokenizer, accelerator.device, seed=recipe.seed + 1)
     fresh = method.load(base, folder).to(accelerator.device)
     again = _logits(fresh, batch, accelerator)

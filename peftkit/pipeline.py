@@ -13,7 +13,7 @@ from peftkit.journal import Journal
 from peftkit.methods import METHODS
 from peftkit.model import load_base, load_tokenizer
 from peftkit.model.preparing import input_limit, prepare
-from peftkit.output import check_reload, claim, save_run
+from peftkit.output import CHECKPOINTS, check_reload, claim, clear, save_run
 from peftkit.recipe import Recipe
 from peftkit.record import Record
 from peftkit.tasks import TASKS
@@ -57,6 +57,9 @@ def run(
             return journal.scored(split, result)
 
         with journal.phase("train"):
+            if accelerator.is_main_process:
+                clear(folder)
+            accelerator.wait_for_everyone()
             loop = Loop(
                 accelerator=accelerator,
                 model=model,
@@ -70,12 +73,14 @@ def run(
                 hooks=method.hooks(model),
                 watchers=journal.watchers,
                 evaluate=lambda: judge("validation"),
-                checkpoints=folder / "checkpoints",
+                checkpoints=folder / CHECKPOINTS,
+                history=journal.history,
             )
             loop.run()
             journal.trained(loop, method.reach(model) | method.outcome(model))
         judge("test" if "test" in rows else "validation")
         with journal.phase("save"):
+            loop.release()
             if accelerator.is_main_process:
                 save_run(model, method, tokenizer, recipe, folder)
                 journal.saved(folder)

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from peftkit.bench import Cell, bench, load_suite
-from peftkit.bench.running import BenchWatcher
 from peftkit.contracts import Step, Watcher
 from peftkit.errors import RecipeErrors, UserError
 from peftkit.record import Record, now
-from peftkit.report import report
+from peftkit.reports import report
+from peftkit.suites import Cell, bench, load_suite
+from peftkit.suites.running import BenchWatcher
 
 BASE = """\
 model: org/base

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from peftkit.bench import load_suite
 from peftkit.probes import PROBES
 from peftkit.recipe import load_recipe
 from peftkit.record import Record
-from peftkit.report.columns import COLUMNS
+from peftkit.reports.columns import COLUMNS
+from peftkit.suites import load_suite
 from tests.test_floors import FLOORS
 
 ROOT = Path(__file__).parent.parent

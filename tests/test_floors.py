@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("evaluate", "training"),
     ("journal", "output"),
     ("pipeline", "trained", "rehearsal"),
-    ("report", "bench"),
+    ("reports", "suites"),
     ("cli",),
     ("__main__",),
 )
@@ -115,7 +115,7 @@ def test_no_circle_of_imports() -> None:
         "import peftkit",
         "import peftkit.recipe; peftkit.recipe.load_recipe('stdlib-docstrings-minilm')",
         "import peftkit.record",
-        "import peftkit.report",
+        "import peftkit.reports",
         "import peftkit.methods, peftkit.tasks, peftkit.metrics, peftkit.probes, peftkit.contracts",
         "import sys; sys.argv = ['p', '--help']\nfrom peftkit.cli import main\ntry: main()\nexcept SystemExit: pass",
     ],
@@ -125,6 +125,15 @@ def test_torch_stays_out(code: str) -> None:
     code += f"\nimport sys\nassert not (loaded := {heavy} & set(sys.modules)), loaded"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_public_names_stay_what_they_are_when_used_again() -> None:
+    """No subpackage takes the place of a function of its name."""
+    import peftkit
+
+    for _ in range(2):
+        for name in peftkit.__all__:
+            assert callable(getattr(peftkit, name)), name
 
 
 def test_no_method_task_or_metric_is_named_in_the_loop() -> None:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from peftkit.bench.process import PRELOADED
 from peftkit.methods import METHODS
 from peftkit.record import Record
+from peftkit.suites.process import PRELOADED
 from tests.conftest import toy_rows, write_jsonl
 from tests.test_cli import call, told, well, write_recipe
 
@@ -61,8 +61,11 @@ def check_same(one: Path, two: Path) -> None:
     assert double.detail == single.detail
     assert {file.name for file in two.iterdir()} == {file.name for file in one.iterdir()}
     weights = "model.safetensors" if (one / "model.safetensors").exists() else "adapter_model.safetensors"
-    # a bias without gradient (that of the keys) moves by Adam's rounding alone, up to the learning rate
-    assert_close(load_file(two / weights), load_file(one / weights), atol=2e-3, rtol=1e-3)
+    expected, found = load_file(one / weights), load_file(two / weights)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        if not name.endswith("key.bias"):  # it has no gradient (softmax), and moves by Adam's rounding alone
+            assert_close(found[name], tensor, atol=1e-4, rtol=1e-3, msg=lambda message, name=name: f"{name}: {message}")
 
 
 @pytest.mark.slow
@@ -170,7 +173,9 @@ def in_two(commands: list[list[str]], folder: Path, fail: Mapping[int, str] | No
 def test_every_method_and_a_4_bit_base_give_the_run_of_one_process(recipe: Path, tmp_path: Path) -> None:
     """And the first process alone writes and prints."""
     cases = [[f"method={name}"] for name in METHODS] + [["quantization=4bit"]]
-    commands = [["train", str(recipe), *case, "training.epochs=1", "--json"] for case in cases]
+    commands = [
+        ["train", str(recipe), *case, "training.epochs=1", "training.eval_strategy=no", "--json"] for case in cases
+    ]
     for number, command in enumerate(commands):
         well(*command, "-o", tmp_path / "one" / str(number))
     (tmp_path / "two").mkdir()
@@ -189,7 +194,7 @@ def test_every_method_and_a_4_bit_base_give_the_run_of_one_process(recipe: Path,
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "failing, place, codes",
-    [(1, "step", [1, 1]), (0, "step", [1, 1]), (0, "save", [2, 1]), (1, "read", [1, 2]), (0, "read", [2, 1])],
+    [(1, "step", [1, 1]), (0, "save", [2, 1]), (1, "read", [1, 2])],
 )
 def test_a_failure_in_one_process_ends_both(
     failing: int, place: str, codes: list[int], recipe: Path, tmp_path: Path

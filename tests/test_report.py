@@ -17,8 +17,8 @@ from rich.console import Console
 
 from peftkit.errors import UserError
 from peftkit.record import Record
-from peftkit.report import FORMATS, compare, print_table, report
-from peftkit.report.columns import COLUMNS, MISSING, Column, Scale, duration, percent, rate, size
+from peftkit.reports import FORMATS, compare, print_table, report
+from peftkit.reports.columns import COLUMNS, MISSING, Column, Scale, duration, percent, rate, size
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 COSTS = {

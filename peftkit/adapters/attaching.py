@@ -40,7 +40,7 @@ class Adapter(Method):
             config.target_modules = resolve_targets(config, base)
         try:
             model: Module = get_peft_model(base.model, config)
-        except (ValueError, TypeError, NotImplementedError) as error:
+        except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
             kind = base.model.config.model_type
             message = f"{self.settings.name} cannot be attached to a {kind} model: {one_line(error)}"
             raise UserError(message, ("method",)) from error

@@ -41,7 +41,7 @@ def _print_json(value: Any) -> None:
 def _print_table(records: Path | Sequence[Record]) -> None:
     from rich.console import Console
 
-    from peftkit.report import print_table
+    from peftkit.reports import print_table
 
     print_table(Console(), records)
 
@@ -123,9 +123,9 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Run every cell of a suite that has no record yet, and print the table."""
-    from peftkit.bench import bench as run_bench
     from peftkit.cli.progress import run_progress
-    from peftkit.report import report
+    from peftkit.reports import report
+    from peftkit.suites import bench as run_bench
 
     with run_progress(shown=True) as watcher:
         result = run_bench(suite, output, overrides=overrides or (), rerun_failed=rerun_failed, watcher=watcher)
@@ -146,7 +146,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Set the records below a folder side by side."""
-    from peftkit.report import report as render
+    from peftkit.reports import report as render
 
     if as_json or format != "table":
         print(render(folder, "json" if as_json else format), end="")

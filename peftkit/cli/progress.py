@@ -16,10 +16,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from peftkit.bench.running import BenchWatcher
-from peftkit.bench.suite import Cell
 from peftkit.contracts import Step
 from peftkit.record import Record
+from peftkit.suites.running import BenchWatcher
+from peftkit.suites.suite import Cell
 
 WORDS = {
     "import": "importing libraries",

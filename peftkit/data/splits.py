@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from peftkit.contracts import Task
-from peftkit.data.sources import Splits, read_splits
+from peftkit.data.sources import read_splits
 from peftkit.errors import UserError, suggest
 from peftkit.recipe import Data
 
@@ -25,16 +25,18 @@ def load_splits(data: Data, task: Task) -> dict[str, Dataset]:
         UserError: a split or column is not there (the message lists those that are), or a cell is empty.
     """
     source = read_splits(data)
-    if source.names and data.train not in source.names and len(source.names) == 1:
-        rows = source.read(source.names[0], ("data", "train"))
-    else:
-        rows = source.read(data.train, ("data", "train"))
+    alone = len(source.names) == 1 and "train" not in data.model_fields_set
+    taken = {source.names[0] if alone else data.train: "train"}
+    rows = source.read(next(iter(taken)), ("data", "train"))
     _check_columns({"train": rows}, task)
     splits: dict[str, Dataset] = {}
     for split, wanted in (("test", data.test), ("validation", data.validation)):
-        wanted = wanted or _by_default(split, source, data)
+        wanted = wanted or _by_default(split, [name for name in source.names if name not in taken])
         if wanted is None:
             continue
+        if wanted in taken:
+            raise UserError(f"split {wanted!r} is {taken[wanted]} already", ("data", split))
+        taken |= {} if wanted.endswith("%") else {wanted: split}
         if wanted.endswith("%"):
             rows, splits[split] = _cut(rows, wanted, task, data.split_seed, ("data", split))
         else:
@@ -57,9 +59,9 @@ def load_whole(data: Data, task: Task, split: str) -> Dataset:
     return rows
 
 
-def _by_default(split: str, source: Splits, data: Data) -> str | None:
+def _by_default(split: str, free: list[str]) -> str | None:
     for name in {"validation": ("validation", "valid", "val", "dev"), "test": ("test",)}[split]:
-        if name in source.names and name != data.train:
+        if name in free:
             return name
     return DEFAULT_SHARE if split == "validation" else None
 

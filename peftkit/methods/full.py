@@ -37,5 +37,10 @@ class Full(Method):
         model.save_pretrained(str(folder))
 
     def load(self, base: Base, folder: Path) -> Module:
-        model: Module = type(base.model).from_pretrained(str(folder), dtype=base.model.dtype)
+        import torch
+
+        attention = base.model.config._attn_implementation
+        model: Module = type(base.model).from_pretrained(
+            str(folder), dtype=torch.float32, attn_implementation=attention
+        )
         return model

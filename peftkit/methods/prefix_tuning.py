@@ -48,6 +48,10 @@ class PrefixTuning(Adapter):
         return PrefixTuningConfig(task_type=base.peft_task_type, **fields)
 
     def attach(self, base: Base, total_steps: int) -> Module:
+        if base.model.config.is_encoder_decoder:
+            kind = base.model.config.model_type
+            message = f"prefix-tuning cannot be attached to a {kind} model: encoder-decoder classifiers take no prefix"
+            raise UserError(message, ("method",))
         backbone = getattr(base.model, base.model.base_model_prefix, base.model)
         if not any("past_key_values" in signature(part.forward).parameters for part in (base.model, backbone)):
             kind = base.model.config.model_type

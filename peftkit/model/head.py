@@ -23,10 +23,10 @@ def head_modules(empty: PreTrainedModel, info: Mapping[str, Any]) -> tuple[str, 
         UserError: weights of the base itself are missing from the checkpoint.
     """
     absent = {key if isinstance(key, str) else key[0] for key in (*info["missing_keys"], *info["mismatched_keys"])}
-    _refuse_holes(empty, absent)
     beside = (name for name, child in empty.named_children() if any(True for _ in child.parameters()))
     prefix = empty.base_model_prefix
     outside = [name for name in beside if hasattr(empty, prefix) and name != prefix]
+    _refuse_holes(empty, {key for key in absent if not key.startswith(tuple(f"{name}." for name in outside))})
     return _outermost([*outside, *_wholly_absent(empty, absent)])
 
 

@@ -85,6 +85,8 @@ def load_base(
     set_seed(recipe.seed if seed is None else seed)
     with _told_plainly(recipe.model):
         model = _auto_class(task).from_pretrained(locate(recipe.model.name), **arguments)
+    if not quantization:
+        model.to(device)
     model.requires_grad_(False)
     for name in empty.head:
         model.get_submodule(name).float()  # a head in half precision would lose small updates
@@ -109,7 +111,7 @@ def longest_input(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) 
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     if positions is not None and config.model_type in OFFSET_POSITIONS:
         positions -= (config.pad_token_id or 0) + 1
-    limits = [limit for limit in (positions, tokenizer.model_max_length) if limit and limit < 10**9]
+    limits = [limit for limit in (positions, tokenizer.model_max_length) if limit and 0 < limit < 10**9]
     return min(limits, default=None)
 
 
@@ -145,7 +147,7 @@ def _told_plainly(settings: Model) -> Iterator[None]:
         yield
     except (OSError, ValueError, ImportError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if Path(location).is_dir():
+        if Path(location).is_dir() or not isinstance(error, OSError):
             raise UserError(f"{settings.name}: the model cannot be loaded: {first}", NAME) from error
         raise UserError(
             f"model {settings.name!r} is not a local folder and could not be had from the hub as {location!r} "

@@ -29,7 +29,10 @@ def prepare(model: Any, training: Training) -> Module:
         if parameter.dtype in (torch.float16, torch.bfloat16):
             parameter.data = parameter.data.float()
     if training.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        try:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        except ValueError as error:
+            raise UserError(str(error).splitlines()[0], ("training", "gradient_checkpointing")) from error
     prepared: Module = model
     return prepared
 

@@ -9,8 +9,8 @@ from peftkit.contracts import Probe, Step
 
 
 class ThroughputProbe(Probe):
-    """Per second of steady optimizer steps on this process: ``samples_per_second``, ``tokens_per_second`` (tokens that
-    are not padding), ``padded_tokens_per_second`` (all tokens); ``padding_share`` (0 to 1); ``steps`` and
+    """Per second of steady optimizer steps, all processes together: ``samples_per_second``, ``tokens_per_second``
+    (tokens that are not padding), ``padded_tokens_per_second`` (all tokens); ``padding_share`` (0 to 1); ``steps`` and
     ``steady_steps``; ``step_seconds_median`` and ``step_seconds_iqr``; ``train_seconds``, the sum over all steps.
 
     The first tenth of the steps, at least 1 and at most 10, warm caches and allocators up and are left out.

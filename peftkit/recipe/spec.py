@@ -86,9 +86,23 @@ class Recipe(Settings):
                 ("training", "gradient_checkpointing"),
                 f"method {self.method.name} does not work with it; use one of {fits}",
             )
+        if self._halves_the_base() and not method.half_precision:
+            yield ("method",), f"method {self.method.name} needs a base whose weights and products are in float32"
+        if self.model.dtype != "float32" and training.mixed_precision == "no":
+            yield (
+                ("training", "mixed_precision"),
+                f"a {self.model.dtype} model needs autocast: its trained weights are held in float32",
+            )
         metric, metrics = training.metric_for_best_model, (*TASKS[self.task.name].metrics, "loss")
         if metric is not None and metric not in metrics:
             yield ("training", "metric_for_best_model"), unknown("metric", metric, metrics)
+
+    def _halves_the_base(self) -> bool:
+        """Whether weights, or the products of a quantized base, are in half precision."""
+        if self.model.dtype != "float32":
+            return True
+        mixed = self.training.mixed_precision not in (None, "no")
+        return self.quantization is not None and (mixed or self.quantization.compute_dtype not in (None, "float32"))
 
     _places: Places = PrivateAttr(default_factory=dict)
 
@@ -113,14 +127,17 @@ class Recipe(Settings):
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def given(self) -> dict[str, Any]:
-        """What differs from the defaults, in long forms, as plain JSON data."""
-        data = self.model_dump(mode="json", exclude_defaults=True)
-        return data | {
-            group: {"name": settings.name, **settings.model_dump(mode="json", exclude_defaults=True)}
+        """What was said, in long forms, as plain JSON data; the rest are defaults."""
+        return self._dump(exclude_unset=True)
+
+    def _dump(self, **which: bool) -> dict[str, Any]:
+        """Plain JSON data with the names of method and task, whatever else is left out."""
+        return self.model_dump(mode="json", **which) | {
+            group: {"name": settings.name, **settings.model_dump(mode="json", **which)}
             for group, settings in (("method", self.method), ("task", self.task))
         }
 
     def to_yaml(self) -> str:
         """The recipe as YAML: what differs from the defaults, short forms where they say it all; reads back equal."""
-        data = self.given()
+        data = self._dump(exclude_defaults=True)
         return dump_yaml({group: short_form(group, data[group]) for group in type(self).model_fields if group in data})

@@ -47,7 +47,9 @@ def make_accelerator(recipe: Recipe, project: Path) -> Accelerator:
     except (ValueError, ImportError) as error:
         key = ("training", "mixed_precision") if "precision" in str(error) else ()  # else it is the launcher's doing
         raise UserError(str(error).splitlines()[0], key) from error
-    _hold_to_promise(accelerator.num_processes)
+    if accelerator.distributed_type not in (kinds := ("NO", "MULTI_CPU", "MULTI_GPU")):
+        raise UserError(f"{accelerator.distributed_type} is not supported yet (allowed: {', '.join(kinds)})")
+    _hold_to_promise(accelerator)
     return accelerator
 
 
@@ -66,17 +68,18 @@ def hardware(accelerator: Accelerator) -> dict[str, Any]:
     }
 
 
-def _hold_to_promise(processes: int) -> None:
+def _hold_to_promise(accelerator: Accelerator) -> None:
     """accelerate's launcher starts a single process for several on CPU and says nothing: notice it.
 
     torchrun and accelerate's other launchers set WORLD_SIZE; the single-process launcher sets MASTER_ADDR only when it
     was asked for more than one process.
     """
+    processes = accelerator.num_processes
     promised = int(os.environ.get("WORLD_SIZE", "1"))
     if promised != processes:
         raise UserError(f"launched as one of {promised} processes, but only {processes} joined: each would train alone")
     by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ and "WORLD_SIZE" not in os.environ
-    if by_accelerate and "MASTER_ADDR" in os.environ and processes == 1:
+    if by_accelerate and "MASTER_ADDR" in os.environ and processes == 1 and accelerator.device.type == "cpu":
         raise UserError(
             "accelerate launch was asked for several processes but starts one only on CPU; "
             "use: torchrun --nproc_per_node N -m peftkit train …"

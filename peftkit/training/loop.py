@@ -19,6 +19,7 @@ from peftkit.training.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch import Tensor
     from torch.nn import Module
     from transformers import PreTrainedTokenizerBase
 
@@ -87,6 +88,12 @@ class Loop:
             self.accelerator.wait_for_everyone()
             load_checkpoint(self.model, self.hooks, self.best.checkpoint)
 
+    def release(self) -> None:
+        """Lets go of gradients and optimizer state: the weights are all that is left."""
+        self.optimizer.zero_grad()
+        self.optimizer.state.clear()
+        self.accelerator.free_memory()
+
     def _prepare(self) -> None:
         import torch
         from transformers import get_scheduler
@@ -131,16 +138,16 @@ class Loop:
         )
         batches = [self._collate(slot or rows[:1]) for slot in slots]
         items = self._over_processes(sum(self.task.supervised(b) for s, b in zip(slots, batches, strict=True) if s))
-        loss_sum = 0.0
+        losses: list[Tensor] = []
         for index, (slot, batch) in enumerate(zip(slots, batches, strict=True)):
             last = index == len(slots) - 1
             with self._gradient_sync(last):
                 loss = self.task.loss(self.wrapped(**_inputs(batch)), batch) if slot else self._idle_pass(batch)
-                loss_sum += loss.item()
+                losses.append(loss.detach())
                 # DDP averages gradients over the processes; the mean over all items needs their sum
                 loss = loss * self.accelerator.num_processes / max(items, 1)
                 self.accelerator.backward(self._regularized(loss) if last else loss)
-        mean = self._over_processes(loss_sum) / max(items, 1)
+        mean = self._over_processes(sum(loss.item() for loss in losses)) / max(items, 1)
         learning_rate = self.scheduler.get_last_lr()[0]
         if not math.isfinite(mean):
             raise PeftkitError(
@@ -152,23 +159,36 @@ class Loop:
             loss=mean,
             learning_rate=learning_rate,
             seconds=time.perf_counter() - started,
-            samples=sum(map(len, slots)),
-            tokens=sum(self.rows.lengths[row] for slot in slots for row in slot),
-            padded_tokens=sum(batch["input_ids"].numel() for batch in batches),
+            samples=len(rows),
+            tokens=sum(self.rows.lengths[row] for row in rows),
+            padded_tokens=self._padded_tokens(rows),
         )
+
+    def _padded_tokens(self, rows: list[int]) -> int:
+        """Tokens that the passes of all processes take, each padded to its longest row."""
+        processes, size = self.accelerator.num_processes, self.training.batch_size
+        slots = (slot for rank in range(processes) for slot in step_slots(rows, size, processes, rank) if slot)
+        return sum(len(slot) * max(self.rows.lengths[row] for row in slot) for slot in slots)
 
     def _update(self, number: int) -> None:
         if self.training.max_grad_norm:
             self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.training.max_grad_norm)
         self.optimizer.step()
-        self.scheduler.step()
+        if (
+            self.accelerator.optimizer_step_was_skipped
+        ):  # fp16: the gradients were infinite, and hooks must not see them
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.zero_()
+        else:
+            self.scheduler.step()
         for hook in self.hooks:
             hook.after_optimizer_step(number)
         self.optimizer.zero_grad()
-        if self.accelerator.device.type == "cuda":
+        if self.accelerator.device.type != "cpu":
             import torch
 
-            torch.cuda.synchronize()  # the step's time must hold its work
+            torch.accelerator.synchronize()  # the step's time must hold its work
 
     def _collate(self, rows: Sequence[int]) -> Batch:
         batch = collate([self.rows.features[row] for row in rows], self.tokenizer)
@@ -229,7 +249,7 @@ class Loop:
         return patience is not None and self.best.evaluations_since >= patience
 
     def _better(self, metric: str, score: float) -> bool:
-        if self.best.score is None:
+        if self.best.score is None or math.isnan(self.best.score):
             return True
         higher = metric in METRICS and METRICS[metric].direction == "higher"
         return score > self.best.score if higher else score < self.best.score

@@ -6,9 +6,9 @@ import csv
 from io import StringIO
 from typing import Any
 
-from peftkit.report.comparison import Comparison, Row
-from peftkit.report.notes import seed
-from peftkit.report.titles import plain
+from peftkit.reports.comparison import Comparison, Row
+from peftkit.reports.notes import seed
+from peftkit.reports.titles import plain
 
 STATUSES = ("ok", "failed", "out-of-memory", "interrupted")
 

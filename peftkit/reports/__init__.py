@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from peftkit.errors import UserError, unknown
 from peftkit.record import Record, load_records
-from peftkit.report import delimited, html, markdown, structured, table
-from peftkit.report.comparison import Comparison, compare
+from peftkit.reports import delimited, html, markdown, structured, table
+from peftkit.reports.comparison import Comparison, compare
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,9 +6,9 @@ import json
 import math
 from typing import Any
 
-from peftkit.report.columns import Column
-from peftkit.report.comparison import Comparison, Row, first_line, identity
-from peftkit.report.notes import seed
+from peftkit.reports.columns import Column
+from peftkit.reports.comparison import Comparison, Row, first_line, identity
+from peftkit.reports.notes import seed
 
 
 def write(comparison: Comparison, width: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from peftkit.report.comparison import Comparison, Row
+from peftkit.reports.comparison import Comparison, Row
 
 PAGE = """<!doctype html>
 <html lang="en">

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from peftkit.record import Record
-from peftkit.report.titles import plain
+from peftkit.reports.titles import plain
 
 HARDWARE = ("device", "device_name", "processor", "cores", "processes", "threads")
 """Of the environment's hardware, what changes speed and memory; the precision is the recipe's choice."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from peftkit.record import Record
-from peftkit.report.columns import Column, columns_for
-from peftkit.report.notes import caption, data_drift, notes
-from peftkit.report.titles import titles
+from peftkit.reports.columns import Column, columns_for
+from peftkit.reports.notes import caption, data_drift, notes
+from peftkit.reports.titles import titles
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from peftkit.report.comparison import Comparison, Row
+from peftkit.reports.comparison import Comparison, Row
 
 SPECIAL = re.compile(r"[\\`*\[\]<>|~]|(?<!\w)_|_(?!\w)")
 """What Markdown would read as markup; an underscore inside a word is safe."""

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from peftkit.bench.process import run_in_process
-from peftkit.bench.suite import Cell, cell_folders, load_suite
 from peftkit.contracts import Watcher
 from peftkit.errors import UserError
 from peftkit.record import RECORD_FILE, Record, failure
+from peftkit.suites.process import run_in_process
+from peftkit.suites.suite import Cell, cell_folders, load_suite
 
 
 class BenchWatcher(Watcher):

@@ -1,4 +1,4 @@
-"""One cell in a fresh process, forked from a server that has the libraries imported and nothing else."""
+"""One cell in a fresh process, forked where that is safe from a server that has the libraries imported."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from peftkit.bench.suite import Cell
 from peftkit.contracts import Step, Watcher
 from peftkit.errors import PeftkitError, UserError
 from peftkit.recipe import Recipe
+from peftkit.suites.suite import Cell
 
 PRELOADED = ["peftkit.pipeline", "peft", "datasets", "accelerate", "sklearn.metrics"]
-"""Imported once by the server: a cell then costs no import, and inherits no model, no threads and no device."""
+"""Imported once by the server: a cell then costs no import, and inherits no model."""
+ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd")
+"""Drivers of NVIDIA and AMD. Where there is one, importing peft touches the device (through bitsandbytes), and a
+process forked after that cannot use it: cells are then started from nothing."""
 
 
 def run_in_process(cell: Cell, folder: Path, log: Path, watcher: Watcher) -> str | None:
@@ -28,9 +30,10 @@ def run_in_process(cell: Cell, folder: Path, log: Path, watcher: Watcher) -> str
     Raises:
         KeyboardInterrupt: after the cell has ended too, its record saying ``interrupted``.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    _start_server()
+    context: Any = multiprocessing.get_context(start_method())
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(PRELOADED)
+        _start_server()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_cell, args=(cell.recipe, folder, log, sender), name=cell.name)
     process.start()
@@ -48,8 +51,14 @@ def run_in_process(cell: Cell, folder: Path, log: Path, watcher: Watcher) -> str
     return f"exit code {process.exitcode}" if process.exitcode else None
 
 
+def start_method() -> str:
+    """How cells are started on this machine; asked without touching a device."""
+    return "spawn" if any(os.path.exists(driver) for driver in ACCELERATORS) else "forkserver"
+
+
 def _start_server() -> None:
     """Starts the server where it does not run yet, deaf to Ctrl-C: it would show a traceback while it imports."""
+    resource_tracker.ensure_running()  # else the server starts it, which lets Ctrl-C through again
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
@@ -76,8 +85,10 @@ class RemoteWatcher(Watcher):
         self._send("evaluated", step, dict(scores))
 
     def _send(self, event: str, *values: Any) -> None:
-        with suppress(BrokenPipeError):  # nobody watches any more; the cell goes on
+        try:
             self.connection.send((event, values))
+        except BrokenPipeError:  # the bench is gone: end as on Ctrl-C, so that its next run finds nobody at work here
+            raise KeyboardInterrupt from None
 
 
 def _relay(receiver: Connection, sentinel: int, watcher: Watcher) -> None:
@@ -100,9 +111,7 @@ def _cell(recipe: Recipe, folder: Path, log: Path, sender: Connection) -> None:
     from peftkit.pipeline import run
     from peftkit.record import RECORD_FILE, failure
 
-    os.setpgid(
-        0, 0
-    )  # Ctrl-C at a terminal goes to a whole group: it is to reach the bench alone, which hands it on once
+    os.setpgid(0, 0)  # Ctrl-C at a terminal goes to a whole group: here it reaches the bench, which hands it on once
     with log.open("w", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from peftkit.report.comparison import Comparison
+from peftkit.reports.comparison import Comparison
 
 MOVED = (
     "tokens_per_second",
