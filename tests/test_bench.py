@@ -324,7 +324,7 @@ class TestCommand:
     ) -> None:
         from tests.test_cli import call
 
-        monkeypatch.setattr("peftkit.bench.bench", functools.partial(bench, execute=Executor(**statuses)))
+        monkeypatch.setattr("peftkit.suites.bench", functools.partial(bench, execute=Executor(**statuses)))
         flags = ["--json"] if as_json else []
         path = suite("vary: {method: [lora, head, bitfit]}")
         ended = call("bench", path, "--output", tmp_path / "out", *flags)
@@ -342,7 +342,7 @@ class TestCommand:
         def interrupted(*_: Any) -> str | None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("peftkit.bench.bench", functools.partial(bench, execute=interrupted))
+        monkeypatch.setattr("peftkit.suites.bench", functools.partial(bench, execute=interrupted))
         ended = call("bench", suite("vary: {method: [lora]}"), "--output", tmp_path / "out")
         assert (ended.code, ended.out, ended.err) == (130, "", "peftkit: interrupted\n")
 
@@ -397,7 +397,7 @@ def test_cells_in_processes_of_their_own_end_well_are_killed_are_interrupted_and
         bench(path, out, watcher=first)
     head, lora, bitfit, bottleneck = (Record.load(out / "cells" / cell.name) for cell in load_suite(path))
     assert head.status == "ok"
-    assert head.phases["import"] < 1  # the server had done it
+    assert head.phases["import"] < 1 or start_method() == "spawn"  # the server had done it
     assert first.events["head"][:4] == ["import", "tokenize", "load", "train"]
     assert [event for event in first.events["head"] if "step" in event] == ["150 steps"] + [
         f"step {number}" for number in range(1, 151)

@@ -152,7 +152,7 @@ def in_two(commands: list[list[str]], folder: Path, fail: Mapping[int, str] | No
         port = free.getsockname()[1]
     written = folder.parent / "written"
     written.mkdir(exist_ok=True)
-    context = multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context(start_method())
     context.set_forkserver_preload(PRELOADED)
     processes = [
         context.Process(target=rank, args=(number, port, commands, folder, fail or {}, written)) for number in (0, 1)

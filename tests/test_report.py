@@ -367,5 +367,5 @@ def test_a_users_mistake_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_report_loads_no_torch() -> None:
-    code = "import sys, peftkit.report; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'sklearn')))"
+    code = "import sys, peftkit.reports; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'sklearn')))"
     subprocess.run([sys.executable, "-c", code], check=True)

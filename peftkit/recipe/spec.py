@@ -130,7 +130,7 @@ class Recipe(Settings):
         """What was said, in long forms, as plain JSON data; the rest are defaults."""
         return self._dump(exclude_unset=True)
 
-    def _dump(self, **which: bool) -> dict[str, Any]:
+    def _dump(self, **which: Any) -> dict[str, Any]:
         """Plain JSON data with the names of method and task, whatever else is left out."""
         return self.model_dump(mode="json", **which) | {
             group: {"name": settings.name, **settings.model_dump(mode="json", **which)}
