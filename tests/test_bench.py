@@ -20,6 +20,7 @@ from peftkit.errors import RecipeErrors, UserError
 from peftkit.record import Record, now
 from peftkit.reports import report
 from peftkit.suites import Cell, bench, load_suite
+from peftkit.suites.process import start_method
 from peftkit.suites.running import BenchWatcher
 
 BASE = """\

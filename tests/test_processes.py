@@ -16,7 +16,7 @@ import pytest
 
 from peftkit.methods import METHODS
 from peftkit.record import Record
-from peftkit.suites.process import PRELOADED
+from peftkit.suites.process import PRELOADED, start_method
 from tests.conftest import toy_rows, write_jsonl
 from tests.test_cli import call, told, well, write_recipe
 

@@ -148,3 +148,10 @@ def test_every_recipe_in_a_document_is_right(path: Path) -> None:
 def test_what_a_document_calls_is_public(path: Path) -> None:
     for block in blocks(path, "python"):
         assert set(re.findall(r"\bpeftkit\.(\w+)\(", block)) <= set(peftkit.__all__)
+
+
+def test_public_names_stay_what_they_are() -> None:
+    """No folder is called like a public name: it would take its place once it is imported."""
+    for name in peftkit.__all__:
+        assert getattr(peftkit, name) is getattr(peftkit, name) and callable(getattr(peftkit, name))
+    assert not {path.stem for path in (ROOT / "peftkit").iterdir()} & set(peftkit.__all__)
