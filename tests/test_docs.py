@@ -102,3 +102,11 @@ def test_every_cost_and_every_field_of_the_record_is_explained() -> None:
     costs = set(re.findall(r'^ +"(\w+)": ', sources, re.MULTILINE)) | set(COLUMNS)
     assert len(costs) > 12
     assert not [name for name in (*costs, *Record.model_fields) if f"`{name}`" not in told]
+
+
+def test_the_readmes_table_is_the_report_of_the_committed_records() -> None:
+    from peftkit.reports import report
+
+    text = (ROOT / "README.md").read_text()
+    table = text.partition("<!-- table: benchmarks/results/demo -->\n")[2].partition("<!-- end of table -->")[0]
+    assert table.strip() == report(ROOT / "benchmarks" / "results" / "demo", "md").strip()
