@@ -127,6 +127,8 @@ def save_run(
             config.to_json_file(folder / ADAPTER_MODEL_CONFIG)
         tokenizer.save_pretrained(folder)
         (folder / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
+        for file in folder.glob("*.safetensors"):
+            file.chmod(0o644)  # safetensors writes for the owner alone; an adapter is to be read by others
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         (folder / MANIFEST).write_text("".join(f"{name}\n" for name in sorted(file.name for file in folder.iterdir())))
     except (OSError, SafetensorError) as error:

@@ -203,7 +203,9 @@ class TestTold:
             assert load_recipe("shown.yaml") == load_recipe(name)
             assert json.loads(well("recipes", "show", name, "--json"))["hash"] == load_recipe(name).hash
             assert well("recipes", "copy", name) == f"{Path(path).name}\n"
-            assert (tmp_path / Path(path).name).read_bytes() == Path(path).read_bytes()
+            first, *rest = (tmp_path / Path(path).name).read_text().splitlines()
+            assert rest == Path(path).read_text().splitlines()[1:]
+            assert first.endswith("$schema=recipe.schema.json") and (tmp_path / "recipe.schema.json").is_file()
             assert "is already there" in told("recipes", "copy", name)
             assert well("recipes", "copy", name, "mine.yaml") == "mine.yaml\n"
             (tmp_path / "mine.yaml").unlink()

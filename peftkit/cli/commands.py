@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from peftkit.cli.shelf import AsJson, Overrides, RecipeName, print_json, recipes
+
 if TYPE_CHECKING:
     from peftkit.record import Record
 
@@ -22,20 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-recipes = typer.Typer(help="The recipes that ship with peftkit.", no_args_is_help=True)
 app.add_typer(recipes, name="recipes")
 
-RecipeName = Annotated[str, typer.Argument(help="A recipe's path, shipped name, or package:name.", metavar="RECIPE")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(help="Settings to change, e.g. training.epochs=5 method=adalora.", metavar="KEY=VALUE"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def _print_table(records: Path | Sequence[Record]) -> None:
@@ -90,7 +81,7 @@ def evaluate(
     if not _is_main_process():
         return
     if as_json:
-        _print_json({"split": split, "rows": len(result.references), "scores": result.scores, "detail": result.detail})
+        print_json({"split": split, "rows": len(result.references), "scores": result.scores, "detail": result.detail})
         return
     print(f"{split}: {len(result.references)} rows")
     for name, value in result.scores.items():
@@ -162,7 +153,7 @@ def check(recipe: RecipeName, overrides: Overrides = None, as_json: AsJson = Fal
 
     found = rehearse(load_recipe(recipe, overrides or ()))
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     rows = ", ".join(f"{split} {count:,}" for split, count in found["rows"].items())
     trainable, total = found["trainable_parameters"], found["total_parameters"]
@@ -194,7 +185,7 @@ def methods(as_json: AsJson = False) -> None:
         for name, method in METHODS.items()
     }
     if as_json:
-        _print_json(listed)
+        print_json(listed)
         return
     for name, method in listed.items():
         bases = "any base" if method["quantized_base"] else "unquantized bases only"
@@ -208,56 +199,7 @@ def schema() -> None:
     """Print the JSON schema of a recipe, for editors."""
     from peftkit.recipe import schema as recipe_schema
 
-    _print_json(recipe_schema())
-
-
-@recipes.command("list")
-def list_recipes(as_json: AsJson = False) -> None:
-    """Names and places of the shipped recipes and suites."""
-    from peftkit.recipe import shipped
-
-    found = {kind: {name: str(path) for name, path in shipped(kind).items()} for kind in ("recipes", "suites")}
-    if as_json:
-        _print_json(found)
-        return
-    for kind, entries in found.items():
-        print(kind)
-        for name, path in entries.items():
-            print(f"  {name:32} {path}")
-
-
-@recipes.command("show")
-def show_recipe(recipe: RecipeName, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Print a recipe, overrides laid over it."""
-    from peftkit.recipe import load_recipe
-
-    loaded = load_recipe(recipe, overrides or ())
-    if as_json:
-        _print_json({"hash": loaded.hash, "recipe": loaded.model_dump(mode="json")})
-    else:
-        print(loaded.to_yaml(), end="")
-
-
-@recipes.command("copy")
-def copy_recipe(
-    recipe: RecipeName,
-    target: Annotated[Path | None, typer.Argument(help="Where to; NAME.yaml here by default.")] = None,
-) -> None:
-    """Copy a recipe's file to start your own from."""
-    from peftkit.errors import UserError
-    from peftkit.recipe import find
-    from peftkit.record import whole_file
-
-    source = find(recipe)
-    target = target or Path(source.name)
-    if target.exists():
-        raise UserError(f"{target}: is already there")
-    try:
-        with whole_file(target) as temporary:
-            temporary.write_bytes(source.read_bytes())
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written: {error.strerror}") from None
-    print(target)
+    print_json(recipe_schema())
 
 
 def _in_short(names: list[str]) -> str:
