@@ -8,7 +8,7 @@ from peftkit.contracts import Base
 from peftkit.data import load_splits
 from peftkit.errors import UserError, located
 from peftkit.methods import METHODS
-from peftkit.model import load_empty, load_tokenizer
+from peftkit.model import load_base, load_empty, load_tokenizer
 from peftkit.model.preparing import input_limit, prepare
 from peftkit.probes.parameters import count
 from peftkit.recipe import Recipe
@@ -18,11 +18,15 @@ from peftkit.training.loop import effective_batch_size
 
 
 def rehearse(recipe: Recipe) -> dict[str, Any]:
-    """What a run of this recipe on one process would do, as plain data; no weight is loaded and nothing is trained.
+    """What a run of this recipe on one process would do, as plain data.
+
+    Nothing is trained, and no weight is loaded unless the method's initialisation needs it.
 
     Raises:
         UserError: what a run would raise: data, columns, model, targets, schedule.
     """
+    import torch
+
     method, task = METHODS[recipe.method.name](recipe.method), TASKS[recipe.task.name](recipe.task)
     with located(recipe.place):
         check_trackers(recipe.training.report_to)
@@ -34,7 +38,11 @@ def rehearse(recipe: Recipe) -> dict[str, Any]:
         for objection in method.objections(steps):
             raise UserError(objection, ("method",))
         base: Base = load_empty(recipe, task, tokenizer)
-        model = prepare(method.attach(base, steps), recipe.training)
+        try:
+            model = prepare(method.attach(base, steps), recipe.training)
+        except RuntimeError:  # an initialisation that looks at the weights (PiSSA, OLoRA)
+            base = load_base(recipe, task, tokenizer, torch.device("cpu"))
+            model = prepare(method.attach(base, steps), recipe.training)
         trainable, total = count(model)
     return {
         "recipe_hash": recipe.hash,
