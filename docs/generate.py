@@ -1,4 +1,4 @@
-"""Writes docs/recipes.md and docs/recipe.schema.json from the code; with ``--check`` says whether they are stale."""
+"""Writes the pages that follow the code and the committed records; with ``--check`` says whether they are stale."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from measured import metrics_table, runs_table
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -30,7 +31,12 @@ TYPES = {"string": "text", "integer": "whole number", "boolean": "`true` or `fal
 
 def main() -> int:
     """Writes what is stale, or lists it (``--check``; exit code 1)."""
-    pages = {DOCS / "recipes.md": recipes_page(), DOCS / "recipe.schema.json": json.dumps(schema(), indent=2) + "\n"}
+    tables = {"metrics": metrics_table(), "runs": runs_table()}
+    pages = {
+        DOCS / "recipes.md": page("recipes", recipes_parts()),
+        DOCS / "tasks.md": page("tasks", tables),
+        DOCS / "recipe.schema.json": json.dumps(schema(), indent=2) + "\n",
+    }
     stale = [path for path, text in pages.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     if "--check" in sys.argv[1:]:
         for path in stale:
@@ -42,9 +48,9 @@ def main() -> int:
     return 0
 
 
-def recipes_page() -> str:
-    """docs/recipes.md: the prose of docs/recipes.template.md around what the code says."""
-    parts = {
+def recipes_parts() -> dict[str, str]:
+    """What the code says of recipes."""
+    return {
         "keys": table(Recipe),
         "short_forms": "\n".join(short_forms()),
         "groups": "\n\n".join(f"### `{name}`\n\n{about(group)}\n\n{table(group)}" for name, group in GROUPS.items()),
@@ -54,11 +60,15 @@ def recipes_page() -> str:
         "formats": spelled(FORMATS),
         "builtin": spelled(f"builtin:{name}" for name in BUILTIN),
     }
-    page = (DOCS / "recipes.template.md").read_text(encoding="utf-8")
-    for name, text in parts.items():
-        assert f"<<{name}>>" in page, name
-        page = page.replace(f"<<{name}>>", text)
-    return page
+
+
+def page(name: str, parts: dict[str, str]) -> str:
+    """``docs/NAME.md``: the prose of its template around the parts that are made."""
+    text = (DOCS / f"{name}.template.md").read_text(encoding="utf-8")
+    for part, made in parts.items():
+        assert f"<<{part}>>" in text, part
+        text = text.replace(f"<<{part}>>", made)
+    return text
 
 
 def table(settings: type[BaseModel]) -> str:
@@ -141,8 +151,9 @@ def method_section(name: str, method: type[Method]) -> str:
 
 def task_section(name: str, task: type[Task]) -> str:
     """A task: what is learnt, its metrics, its settings."""
-    facts = f"Metrics: {spelled(task.metrics)}; the first chooses the best checkpoint. Head: `{task.auto_class}`."
     settings = task.settings_class
+    bound = task(settings(**{field: field for field, info in settings.model_fields.items() if info.is_required()}))
+    facts = f"Metrics: {spelled(bound.metrics)}; the first chooses the best checkpoint. Model: `{bound.auto_class}`."
     return "\n\n".join(filter(None, [f"### `{name}`", about(task), f"{facts} {about(settings)}", table(settings)]))
 
 

@@ -33,6 +33,17 @@ class RecipeErrors(UserError):
         super().__init__("\n".join(self.lines))
 
 
+class RowError(PeftkitError):
+    """A row of the data that cannot be read. `row` counts from 0 in what was being read; who knows the whole data turns
+    it into the row's number there, or drops the row and counts it where the recipe allows that."""
+
+    def __init__(self, message: str, row: int = 0, key: Key = (), kind: str | None = None) -> None:
+        super().__init__(message)
+        self.row, self.key = row, key
+        self.kind = kind or message
+        """The reason without what is this row's own, for counting."""
+
+
 class OutOfMemory(PeftkitError):
     """The device had no memory left; the record keeps the row as ``out-of-memory``."""
 

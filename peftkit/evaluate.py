@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from peftkit.contracts import Task
-from peftkit.data import Encoded, collate, in_length_order
-from peftkit.metrics import METRICS
+from peftkit.contracts import Prediction, Reading, Task
+from peftkit.data import Encoded, in_length_order
+from peftkit.metrics import metric, prepare
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch.nn import Module
-    from transformers import PreTrainedTokenizerBase
-
-Prediction = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,53 +31,75 @@ class Evaluation:
         return [{"row": i, "reference": reference, **found} for i, (found, reference) in enumerate(pairs)]
 
 
-def predict(
-    model: Module,
-    rows: Encoded,
-    task: Task,
-    tokenizer: PreTrainedTokenizerBase,
-    accelerator: Accelerator,
-    batch_size: int,
-) -> tuple[list[Prediction], float | None]:
-    """One prediction a row, in the rows' order, and the mean loss where they have labels; the same on every process.
+def read(
+    model: Module, rows: Encoded, task: Task, accelerator: Accelerator, batch_size: int
+) -> tuple[list[list[Reading]], float | None]:
+    """What was read of every row's examples, and the mean loss where rows have labels; the same on every process.
 
-    Batches go by length and are dealt out to the processes; every row is read once, so nothing is counted twice. Only
-    the predictions of a batch are kept.
+    Batches go by length and are dealt out to the processes; every example is read once, so nothing is counted twice.
+    Only what was read of a batch is kept.
     """
     import torch
     from accelerate.utils import gather_object
 
     model.eval()
-    found: list[tuple[int, Prediction]] = []
+    found: list[tuple[int, Reading]] = []
     loss, items = 0.0, 0
     batches = in_length_order(rows.lengths, batch_size)
     with torch.no_grad(), accelerator.autocast():
         for numbers in batches[accelerator.process_index :: accelerator.num_processes]:
-            batch = collate([rows.features[number] for number in numbers], tokenizer)
-            batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
-            outputs = model(**{name: tensor for name, tensor in batch.items() if name != "labels"})
-            found += zip(numbers, task.read(outputs, batch), strict=True)
-            if "labels" in batch:
+            batch = task.collate([rows.examples[number] for number in numbers]).to(accelerator.device)
+            outputs = model(**batch.inputs)
+            readings = task.read(outputs, batch)
+            if batch.labels is not None:
                 loss += task.loss(outputs, batch).item()
                 items += task.supervised(batch)
+            del outputs  # a vocabulary's logits would otherwise stay while the model writes
+            written = task.generate(model, batch) or [{}] * len(readings)
+            found += [(i, one | more) for i, one, more in zip(numbers, readings, written, strict=True)]
     sums = [(loss, items)]
     if accelerator.num_processes > 1:
         found, sums = gather_object(found), gather_object(sums)
+    by_row: list[list[Reading]] = [[] for _ in range(len(rows.rows))]
+    for number, reading in sorted(found, key=lambda pair: pair[0]):
+        by_row[rows.owners[number]].append(reading)
     total, count = sum(part[0] for part in sums), sum(part[1] for part in sums)
-    return [prediction for _, prediction in sorted(found, key=lambda pair: pair[0])], total / count if count else None
+    return by_row, total / count if count else None
+
+
+def check_metrics(task: Task) -> None:
+    """Loads the metrics that live outside peftkit. Raises UserError for one that is not there."""
+    for name in task.metrics:
+        prepare(name)
+
+
+def predict(model: Module, rows: Encoded, task: Task, accelerator: Accelerator, batch_size: int) -> list[Prediction]:
+    """One prediction a row, in the rows' order."""
+    return _joined(rows, task, read(model, rows, task, accelerator, batch_size)[0])
 
 
 def evaluate(
     model: Module,
     rows: Encoded,
     task: Task,
-    tokenizer: PreTrainedTokenizerBase,
     accelerator: Accelerator,
     batch_size: int,
+    *,
+    calibrate: bool = False,
 ) -> Evaluation:
-    """Predicts every row and scores: the task's metrics, and ``loss``, the mean without any regularization."""
-    predictions, loss = predict(model, rows, task, tokenizer, accelerator, batch_size)
-    values = {name: METRICS[name].compute(predictions, rows.references) for name in task.metrics}
+    """Predicts every row and scores: the task's metrics, and ``loss``, the mean without any regularization.
+
+    With `calibrate` the task first chooses on these rows what turns readings into predictions.
+    """
+    readings, loss = read(model, rows, task, accelerator, batch_size)
+    if calibrate and task.calibrated:
+        task.calibrate(rows.rows, readings, rows.references)
+    predictions = _joined(rows, task, readings)
+    scores = {name: metric(name).compute(predictions, rows.references) for name in task.metrics}
     if loss is not None:
-        values["loss"] = loss
-    return Evaluation(values, task.detail(predictions, rows.references), predictions, rows.references)
+        scores["loss"] = loss
+    return Evaluation(scores, task.detail(predictions, rows.references), predictions, rows.references)
+
+
+def _joined(rows: Encoded, task: Task, readings: list[list[Reading]]) -> list[Prediction]:
+    return [task.join(row, of_row) for row, of_row in zip(rows.rows, readings, strict=True)]

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peftkit.contracts import Method, Task
-from peftkit.data import Encoded, collate
+from peftkit.contracts import Batch, Method, Task
+from peftkit.data import Encoded
 from peftkit.errors import PeftkitError, UserError
 from peftkit.model import load_base
 from peftkit.recipe import Recipe
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
     from torch.nn import Module
-    from transformers import PreTrainedTokenizerBase
 
 RECIPE_FILE = "recipe.yaml"
 CHECKPOINTS = "checkpoints"
@@ -36,7 +35,8 @@ TRACKED = "peftkit"
 WRITTEN = (
     *(CHECKPOINTS, MANIFEST, TRACKED, RECIPE_FILE, RECORD_FILE, PREDICTIONS_FILE),
     *("adapter_config.json", "adapter_model.safetensors", ADAPTER_MODEL_CONFIG, COMPLETE_CONFIG, "model.safetensors"),
-    *("tokenizer.json", "tokenizer_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "generation_config.json"),
+    "chat_template.jinja",
 )
 """What a run may leave that was killed before its manifest was complete."""
 TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-3, "float16": 1e-3}
@@ -109,11 +109,11 @@ def _own_files(folder: Path) -> set[str]:
 def save_run(
     model: Module,
     method: Method,
-    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
     recipe: Recipe,
     folder: Path,
 ) -> None:
-    """What was trained, in peft's own format; the model's config with the class names; tokenizer and recipe.
+    """What was trained, in peft's own format; the model's config with the class names; processor and recipe.
 
     Raises:
         UserError: the disk is full or not writable.
@@ -121,11 +121,12 @@ def save_run(
     from safetensors import SafetensorError
 
     try:
+        config: Any = model.config
+        config.update(task.config())  # what was chosen in training (thresholds) is kept with the model
         method.save(model, folder)
         if not (folder / COMPLETE_CONFIG).exists():
-            config: Any = model.config
             config.to_json_file(folder / ADAPTER_MODEL_CONFIG)
-        tokenizer.save_pretrained(folder)
+        task.processor.save_pretrained(folder)
         (folder / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
         for file in folder.glob("*.safetensors"):
             file.chmod(0o644)  # safetensors writes for the owner alone; an adapter is to be read by others
@@ -147,9 +148,8 @@ def saved_config(folder: Path) -> dict[str, Any]:
 def check_reload(
     model: Module,
     method: Method,
-    tokenizer: PreTrainedTokenizerBase,
-    recipe: Recipe,
     task: Task,
+    recipe: Recipe,
     rows: Encoded,
     folder: Path,
     accelerator: Accelerator,
@@ -159,11 +159,11 @@ def check_reload(
     Raises:
         PeftkitError: the reloaded model is not the trained one.
     """
-    batch = collate([rows.features[i] for i in range(min(CHECKED_ROWS, len(rows)))], tokenizer)
+    batch = task.collate(rows.examples[:CHECKED_ROWS]).to(accelerator.device)
     trained = _logits(model, batch, accelerator)
     if recipe.quantization is None:
         model.to("cpu")  # two models need not fit the device together
-    base = load_base(recipe, task, tokenizer, accelerator.device, seed=recipe.seed + 1)
+    base = load_base(recipe, task, accelerator.device, seed=recipe.seed + 1)
     fresh = method.load(base, folder).to(accelerator.device)
     again = _logits(fresh, batch, accelerator)
     difference = float((trained - again).abs().max())
@@ -175,11 +175,12 @@ def check_reload(
     return difference
 
 
-def _logits(model: Module, batch: dict[str, Tensor], accelerator: Accelerator) -> Tensor:
+def _logits(model: Module, batch: Batch, accelerator: Accelerator) -> Tensor:
+    """All that the model's outputs call logits, one after the other."""
     import torch
 
     model.eval()
-    inputs = {name: tensor.to(accelerator.device) for name, tensor in batch.items() if name != "labels"}
     with torch.inference_mode(), accelerator.autocast():
-        logits: Tensor = model(**inputs).logits.float().cpu()
-    return logits
+        outputs: Any = model(**batch.inputs)
+        logits = [value.float().flatten().cpu() for name, value in outputs.items() if name.endswith("logits")]
+    return torch.cat(logits)

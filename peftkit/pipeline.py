@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peftkit.contracts import Watcher
-from peftkit.data import encode, load_splits
+from peftkit.data import Given
 from peftkit.errors import located
-from peftkit.evaluate import evaluate
+from peftkit.evaluate import check_metrics, evaluate
 from peftkit.journal import Journal
 from peftkit.methods import METHODS
-from peftkit.model import load_base, load_tokenizer
-from peftkit.model.preparing import input_limit, prepare
+from peftkit.model import load_base
+from peftkit.model.preparing import prepare
 from peftkit.output import CHECKPOINTS, check_reload, claim, clear, save_run
+from peftkit.reading import read_rows
 from peftkit.recipe import Recipe
 from peftkit.record import Record
 from peftkit.tasks import TASKS
@@ -21,10 +22,16 @@ from peftkit.training import Loop, import_stack, make_accelerator, plan_steps, t
 
 
 def run(
-    recipe: Recipe, output: str | Path | None = None, *, overwrite: bool = False, watchers: Sequence[Watcher] = ()
+    recipe: Recipe,
+    output: str | Path | None = None,
+    *,
+    rows: Given | None = None,
+    overwrite: bool = False,
+    watchers: Sequence[Watcher] = (),
 ) -> Record:
     """Trains and scores what `recipe` says; everything it leaves behind lies in `output`.
 
+    `rows` are those of a recipe whose ``data.source`` is ``given``: an iterable of rows by split, or one to train on.
     Without `output` nothing is kept but the returned record. A run that fails, runs out of memory or is interrupted
     leaves a record that says so, and raises; a user's mistake leaves nothing.
 
@@ -39,21 +46,19 @@ def run(
             accelerator = make_accelerator(recipe, folder)
             journal.join(accelerator, track(accelerator, recipe))
         with journal.phase("tokenize"):
-            splits = load_splits(recipe.data, task)
-            task.learn(splits)
-            tokenizer = load_tokenizer(recipe.model)
-            limit = input_limit(recipe, method, tokenizer)
-            rows = {split: encode(part, task, tokenizer, limit) for split, part in splits.items()}
-            steps = plan_steps(recipe.training, len(rows["train"]), accelerator.num_processes)
-            journal.resolve(rows, max_length=limit, total_steps=steps)
+            check_metrics(task)
+            encoded, limit = read_rows(recipe, method, task, rows)
+            steps = plan_steps(recipe.training, len(encoded["train"]), accelerator.num_processes)
+            journal.resolve(encoded, max_length=limit, total_steps=steps)
         with journal.phase("load"):
-            base = load_base(recipe, task, tokenizer, accelerator.device)
+            base = load_base(recipe, task, accelerator.device)
             model = prepare(method.attach(base, steps), recipe.training)
             journal.model_ready(model)
 
         def judge(split: str) -> dict[str, float]:
             with journal.phase("evaluate"):
-                result = evaluate(model, rows[split], task, tokenizer, accelerator, recipe.training.eval_batch_size)
+                size, calibrate = recipe.training.eval_batch_size, split == "validation"
+                result = evaluate(model, encoded[split], task, accelerator, size, calibrate=calibrate)
             return journal.scored(split, result)
 
         with journal.phase("train"):
@@ -64,8 +69,7 @@ def run(
                 accelerator=accelerator,
                 model=model,
                 task=task,
-                tokenizer=tokenizer,
-                rows=rows["train"],
+                rows=encoded["train"],
                 training=recipe.training,
                 learning_rate=recipe.training.learning_rate or method.learning_rate,
                 seed=recipe.seed,
@@ -78,12 +82,15 @@ def run(
             )
             loop.run()
             journal.trained(loop, method.reach(model) | method.outcome(model))
-        judge("test" if "test" in rows else "validation")
+        if task.calibrated or "test" not in encoded:
+            judge("validation")
+        if "test" in encoded:
+            judge("test")
         with journal.phase("save"):
             loop.release()
             if accelerator.is_main_process:
-                save_run(model, method, tokenizer, recipe, folder)
+                save_run(model, method, task, recipe, folder)
                 journal.saved(folder)
-                check_reload(model, method, tokenizer, recipe, task, rows["train"], folder, accelerator)
+                check_reload(model, method, task, recipe, encoded["train"], folder, accelerator)
             accelerator.wait_for_everyone()
     return journal.record

@@ -7,16 +7,15 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from peftkit.errors import UserError
+from peftkit.writing import whole_file
 
 SCHEMA_VERSION: Final = 1
 RECORD_FILE = "record.json"
@@ -115,22 +114,6 @@ def load_records(folder: Path) -> list[tuple[Path, Record]]:
     if not found:
         raise UserError(f"{folder}: no {RECORD_FILE} below this folder")
     return found
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary file that takes the place of `path` when the block ends well, and is removed when it does not."""
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as opened:
-        temporary = Path(opened.name)
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)  # a temporary file is private by default; a record is not
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def save_predictions(rows: Sequence[Mapping[str, Any]], folder: Path) -> Path:

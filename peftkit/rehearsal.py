@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from peftkit.contracts import Base
-from peftkit.data import load_splits
+from peftkit.data import Given
 from peftkit.errors import UserError, located
+from peftkit.evaluate import check_metrics
 from peftkit.methods import METHODS
-from peftkit.model import load_base, load_empty, load_tokenizer
-from peftkit.model.preparing import input_limit, prepare
+from peftkit.model import load_base, load_empty
+from peftkit.model.preparing import prepare
 from peftkit.probes.parameters import count
+from peftkit.reading import read_rows
 from peftkit.recipe import Recipe
 from peftkit.tasks import TASKS
 from peftkit.training import check_trackers, plan_steps
 from peftkit.training.loop import effective_batch_size
 
 
-def rehearse(recipe: Recipe) -> dict[str, Any]:
+def rehearse(recipe: Recipe, rows: Given | None = None) -> dict[str, Any]:
     """What a run of this recipe on one process would do, as plain data.
 
     Nothing is trained, and no weight is loaded unless the method's initialisation needs it.
@@ -30,23 +32,22 @@ def rehearse(recipe: Recipe) -> dict[str, Any]:
     method, task = METHODS[recipe.method.name](recipe.method), TASKS[recipe.task.name](recipe.task)
     with located(recipe.place):
         check_trackers(recipe.training.report_to)
-        splits = load_splits(recipe.data, task)
-        task.learn(splits)
-        tokenizer = load_tokenizer(recipe.model)
-        limit = input_limit(recipe, method, tokenizer)
-        steps = plan_steps(recipe.training, len(splits["train"]), 1)
+        check_metrics(task)
+        encoded, limit = read_rows(recipe, method, task, rows)
+        steps = plan_steps(recipe.training, len(encoded["train"]), 1)
         for objection in method.objections(steps):
             raise UserError(objection, ("method",))
-        base: Base = load_empty(recipe, task, tokenizer)
+        base: Base = load_empty(recipe, task)
         try:
             model = prepare(method.attach(base, steps), recipe.training)
         except RuntimeError:  # an initialisation that looks at the weights (PiSSA, OLoRA)
-            base = load_base(recipe, task, tokenizer, torch.device("cpu"))
+            base = load_base(recipe, task, torch.device("cpu"))
             model = prepare(method.attach(base, steps), recipe.training)
         trainable, total = count(model)
     return {
         "recipe_hash": recipe.hash,
-        "rows": {split: len(rows) for split, rows in splits.items()},
+        "rows": {split: len(part.rows) for split, part in encoded.items()},
+        "data": {split: part.summary() for split, part in encoded.items()},
         "model": task.config(),
         "head": list(base.head),
         "max_length": limit,

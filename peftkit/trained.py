@@ -1,4 +1,4 @@
-"""A trained run, loaded again: to predict, and to score on other rows."""
+"""A trained run, loaded again, or the base before any training: to predict, and to score."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peftkit.contracts import Method, Task
-from peftkit.data import encode, load_splits, load_whole
+from peftkit.contracts import Method, Prediction, Row, Task
+from peftkit.data import Given, encode, load_splits, load_whole, with_files
 from peftkit.errors import UserError, located, unknown
 from peftkit.evaluate import Evaluation, evaluate, predict
 from peftkit.methods import METHODS
-from peftkit.model import load_base, load_tokenizer
-from peftkit.model.preparing import input_limit
+from peftkit.model import load_base
 from peftkit.output import RECIPE_FILE, saved_config
+from peftkit.reading import ready
 from peftkit.recipe import Recipe, check, load_recipe
 from peftkit.recipe.reading import Places, lay_over
 from peftkit.record import content_of
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from datasets import Dataset
     from torch.nn import Module
-    from transformers import PreTrainedTokenizerBase
 
 ADAPTER_CONFIG = "adapter_config.json"
 NO_ROWS = "none"
@@ -40,43 +39,44 @@ class Trained:
     task: Task
     method: Method
     model: Module
-    tokenizer: PreTrainedTokenizerBase
     accelerator: Accelerator
-    max_length: int
+    max_length: int | None
     other_data: bool = False
     """Whether its data is not what it was trained on: then a split is scored whole, nothing is cut from it."""
 
-    def predict(self, lines: Sequence[str]) -> list[dict[str, Any]]:
-        """One prediction a line of text, e.g. ``{"label": "refund", "score": 0.93}``; the score is a probability."""
+    def predict(self, lines: Sequence[str | Row]) -> list[Prediction]:
+        """One prediction a row, or a line of text, e.g. ``{"label": "refund", "score": 0.93}``.
+
+        Raises:
+            UserError: a line or row cannot be read, by its number.
+        """
         from datasets import Dataset
 
         if not lines:
             return []
-        rows = encode(
-            Dataset.from_list([self.task.row(line) for line in lines]),
-            self.task,
-            self.tokenizer,
-            self.max_length,
-            labelled=False,
-        )
-        size = self.recipe.training.eval_batch_size
-        return predict(self.model, rows, self.task, self.tokenizer, self.accelerator, size)[0]
+        given = [self.task.row(line) if isinstance(line, str) else dict(line) for line in lines]
+        found = with_files(Dataset.from_list(given), self.task, Path.cwd())
+        rows = encode(found, self.task, self.max_length, split="given", labelled=False)
+        return predict(self.model, rows, self.task, self.accelerator, self.recipe.training.eval_batch_size)
 
-    def evaluate(self, split: str = "test") -> Evaluation:
-        """Scores on a split of the recipe's data. Raises UserError when the data has no such split."""
+    def evaluate(self, split: str = "test", rows: Given | None = None) -> Evaluation:
+        """Scores on a split of the recipe's data, or of `rows` where they came from Python.
+
+        Raises:
+            UserError: there is no such split, or a row cannot be read.
+        """
         if self.recipe.data.source == NO_ROWS:
             raise UserError("an adapter brings no rows to score; give data.source=…")
+        data = self.recipe.data
         with located(self.recipe.place):
-            part = self._rows(split)
-            self.task.check_known(part, split)
-        rows = encode(part, self.task, self.tokenizer, self.max_length)
-        size = self.recipe.training.eval_batch_size
-        return evaluate(self.model, rows, self.task, self.tokenizer, self.accelerator, size)
+            part = self._rows(split, rows)
+            encoded = encode(part, self.task, self.max_length, split=split, invalid_rows=data.invalid_rows)
+        return evaluate(self.model, encoded, self.task, self.accelerator, self.recipe.training.eval_batch_size)
 
-    def _rows(self, split: str) -> Dataset:
+    def _rows(self, split: str, given: Given | None) -> Dataset:
         if self.other_data:
-            return load_whole(self.recipe.data, self.task, split)
-        splits = load_splits(self.recipe.data, self.task)
+            return load_whole(self.recipe.data, self.task, split, given)
+        splits = load_splits(self.recipe.data, self.task, given)
         if split not in splits:
             raise UserError(unknown("split", split, splits))
         return splits[split]
@@ -98,12 +98,26 @@ def load(folder: str | Path, overrides: Sequence[str] = ()) -> Trained:
     task.restore(saved_config(folder))
     accelerator = make_accelerator(recipe, folder)
     with located(recipe.place):
-        tokenizer = load_tokenizer(recipe.model)
-        base = load_base(recipe, task, tokenizer, accelerator.device)
+        limit = ready(recipe, method, task)
+        base = load_base(recipe, task, accelerator.device)
         model = method.load(base, folder).to(accelerator.device)
-        limit = input_limit(recipe, method, tokenizer)
     other = any(override.startswith(("data=", "data.source=")) for override in overrides)
-    return Trained(recipe, task, method, model, tokenizer, accelerator, limit, other)
+    return Trained(recipe, task, method, model, accelerator, limit, other)
+
+
+def untrained(recipe: Recipe) -> Trained:
+    """The recipe's base as it is, with a fresh head where the task adds one: what training is to improve on.
+
+    Raises:
+        UserError: what a run would raise before its first step.
+    """
+    method, task = METHODS[recipe.method.name](recipe.method), TASKS[recipe.task.name](recipe.task)
+    accelerator = make_accelerator(recipe, Path())
+    with located(recipe.place):
+        task.learn(load_splits(recipe.data, task)["train"])
+        limit = ready(recipe, method, task)
+        model = load_base(recipe, task, accelerator.device).model
+    return Trained(recipe, task, method, model, accelerator, limit)
 
 
 def _recipe(folder: Path, overrides: Sequence[str]) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["PEFTKIT_CACHE"] = tempfile.mkdtemp(prefix="peftkit-tests-")  # not the user's own
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C, and pass that on
 
@@ -30,14 +32,27 @@ SIZES: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 2,
         "intermediate_size": 64,
     },
+    "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2},
+    "bart": {
+        "d_model": 32,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+    },
 }
 """A toy of each architecture: transformers' config fields by model type."""
 
 
-def save_toy(folder: Path, kind: str = "bert", seed: int = 0) -> Path:
-    """A toy model of `kind` without a head, and a word-level tokenizer, in `folder`."""
+def save_toy(folder: Path, kind: str = "bert", seed: int = 0, auto_class: str = "AutoModel") -> Path:
+    """A toy model of `kind`, by default without a head, and a word-level tokenizer, in `folder`."""
+    if kind == "vit":
+        return save_vision_toy(folder, seed, auto_class)
+    import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast, set_seed
+    from transformers import AutoConfig, PreTrainedTokenizerFast, set_seed
 
     vocabulary = {word: number for number, word in enumerate([*SPECIAL, *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
@@ -46,6 +61,7 @@ def save_toy(folder: Path, kind: str = "bert", seed: int = 0) -> Path:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
+    names["eos_token"] = "[SEP]"
     inputs = ["input_ids", "token_type_ids", "attention_mask"] if kind == "bert" else ["input_ids", "attention_mask"]
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, model_max_length=64, model_input_names=inputs, padding_side="right", **names
@@ -57,10 +73,27 @@ def save_toy(folder: Path, kind: str = "bert", seed: int = 0) -> Path:
         vocab_size=len(vocabulary),
         max_position_embeddings=66,
         pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
+        decoder_start_token_id=0 if kind == "t5" else 2,
         initializer_range=0.2,  # ten times the usual: at width 32 a toy would else tell no two texts apart
         **SIZES[kind],
     )
-    AutoModel.from_config(config).save_pretrained(folder)
+    getattr(transformers, auto_class).from_config(config).save_pretrained(folder)
+    return folder
+
+
+def save_vision_toy(folder: Path, seed: int = 0, auto_class: str = "AutoModel") -> Path:
+    """A toy ViT of 16 x 16 pixels, 4 patches, and its image processor, in `folder`."""
+    import transformers
+    from transformers import ViTConfig, ViTImageProcessorPil, set_seed
+
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+    set_seed(seed)
+    config = ViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=16, patch_size=8
+    )
+    getattr(transformers, auto_class).from_config(config).save_pretrained(folder)
     return folder
 
 
@@ -84,13 +117,13 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 @pytest.fixture(scope="session")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """``toys("llama")``: the folder of a toy model, made once."""
-    made: dict[str, Path] = {}
+    """``toys("llama", "AutoModelForCausalLM")``: the folder of a toy model, made once."""
+    made: dict[tuple[str, str], Path] = {}
 
-    def toy(kind: str = "bert") -> Path:
-        if kind not in made:
-            made[kind] = save_toy(tmp_path_factory.mktemp(kind), kind)
-        return made[kind]
+    def toy(kind: str = "bert", auto_class: str = "AutoModel") -> Path:
+        if (kind, auto_class) not in made:
+            made[kind, auto_class] = save_toy(tmp_path_factory.mktemp(kind), kind, auto_class=auto_class)
+        return made[kind, auto_class]
 
     return toy
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from peftkit.contracts import IGNORED
-from peftkit.data import collate, effective_batches, in_length_order, step_slots
+from peftkit.data import effective_batches, in_length_order, step_slots
+from peftkit.examples import collate_tokens
 
 STRATEGIES = ["random", "group_by_length"]
 
@@ -87,25 +88,25 @@ def tokenizer(toys):
 def test_rows_are_padded_at_the_right_with_attention_0(side, tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer, "padding_side", side)
     rows = [dict(tokenizer(text)) for text in ("word1", "word1 word2 word3", "word4 word5")]
-    batch = collate([{**row, "labels": number} for number, row in enumerate(rows)], tokenizer)
-    assert batch.keys() == {"input_ids", "token_type_ids", "attention_mask", "labels"}
+    batch = collate_tokens([{**row, "labels": number} for number, row in enumerate(rows)], tokenizer)
+    assert batch.inputs.keys() == {"input_ids", "token_type_ids", "attention_mask"} and batch.padded_tokens == 15
     for number, row in enumerate(rows):
         length = len(row["input_ids"])
-        assert batch["input_ids"][number].tolist() == row["input_ids"] + [tokenizer.pad_token_id] * (5 - length)
-        assert batch["attention_mask"][number].tolist() == [1] * length + [0] * (5 - length)
-    assert torch.equal(batch["labels"], torch.tensor([0, 1, 2]))
+        assert batch.inputs["input_ids"][number].tolist() == row["input_ids"] + [tokenizer.pad_token_id] * (5 - length)
+        assert batch.inputs["attention_mask"][number].tolist() == [1] * length + [0] * (5 - length)
+    assert torch.equal(batch.labels, torch.tensor([0, 1, 2]))
 
 
 def test_a_batch_is_as_long_as_its_longest_row(tokenizer):
     rows = [dict(tokenizer(text)) for text in ("word1", "word1 word2")]
-    assert collate(rows[:1], tokenizer)["input_ids"].shape == (1, 3)
-    assert collate(rows, tokenizer)["input_ids"].shape == (2, 4)
-    assert "labels" not in collate(rows, tokenizer)
+    assert collate_tokens(rows[:1], tokenizer).inputs["input_ids"].shape == (1, 3)
+    assert collate_tokens(rows, tokenizer).inputs["input_ids"].shape == (2, 4)
+    assert collate_tokens(rows, tokenizer).labels is None
 
 
 def test_lists_of_labels_are_padded_with_what_no_loss_looks_at(tokenizer):
     rows = [{**tokenizer(text), "labels": labels} for text, labels in (("word1", [1, 2, 3]), ("word1 word2", [4] * 4))]
-    labels = collate(rows, tokenizer)["labels"]
+    labels = collate_tokens(rows, tokenizer).labels
     assert labels.tolist() == [[1, 2, 3, IGNORED], [4, 4, 4, 4]]
     logits = torch.randn(2, 4, 5)
     ignoring = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
@@ -115,4 +116,4 @@ def test_lists_of_labels_are_padded_with_what_no_loss_looks_at(tokenizer):
 
 def test_decimal_labels_stay_decimal(tokenizer):
     rows = [{**tokenizer("word1"), "labels": label} for label in (0.5, 2.0)]
-    assert collate(rows, tokenizer)["labels"].dtype == torch.float32
+    assert collate_tokens(rows, tokenizer).labels.dtype == torch.float32

@@ -278,7 +278,7 @@ class TestTrained:
         by_input = well("predict", done[0], stdin="".join(f"{text}\n" for text in texts))
         assert by_arguments == by_input
         lines = [json.loads(line) for line in by_input.splitlines()]
-        assert [line["text"] for line in lines] == texts
+        assert [line["input"] for line in lines] == texts
         assert all(line["label"] in ("class0", "class1", "class2") and 1 / 3 < line["score"] <= 1 for line in lines)
 
     def test_predict_of_nothing_is_nothing(self, done: tuple[Path, str]) -> None:
@@ -333,7 +333,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "one class": (["data=HERE/one"], "RECIPE:3: task.label: the training rows hold one class only ('a')"),
     "unknown label": (
         ["data=HERE/unknown"],
-        "split test has the class 'clas1', unknown in train, did you mean class1?",
+        "split test, row 1: class 'clas1' is unknown in train, did you mean class1?",
     ),
     "full + 4bit": (
         ["method=full", "quantization=4bit"],
@@ -448,7 +448,7 @@ class TestWrong:
             (["data.source=/nowhere.csv"], "command line: data.source: /nowhere.csv: no such file or folder"),
             (
                 ["data.source=HERE/unknown"],
-                "task.label: split test has the class 'clas1', unknown in train, did you mean",
+                "task.label: split test, row 1: class 'clas1' is unknown in train, did you mean",
             ),
             (["task.label=lable"], "command line: task.label: no column 'lable' in train, did you mean label?"),
             (["model=/nowhere"], "command line: model.name: /nowhere: no such folder"),

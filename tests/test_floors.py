@@ -13,13 +13,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "peftkit"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("contracts", "plugin"),
+    ("archives", "contracts", "plugin", "writing"),
     ("tuners", "metrics"),
-    ("adapters", "probes"),
+    ("adapters", "examples", "probes"),
     ("methods", "tasks"),
     ("recipe",),
     ("record", "model", "data"),
-    ("evaluate", "training"),
+    ("evaluate", "reading", "training"),
     ("journal", "output"),
     ("pipeline", "trained", "rehearsal"),
     ("reports", "suites"),
@@ -28,6 +28,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 """From the ground up; a name is a module or a folder of `peftkit`. Names of one floor do not import each other."""
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
+OPEN_ENDED = {"peftkit.metrics.evaluated"}
+"""Makes metrics by name, of which no table can hold all."""
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -85,7 +87,7 @@ def test_every_file_stands_in_its_table(folder: str, table: str) -> None:
     entries = getattr(importlib.import_module(f"peftkit.{folder}"), table).values()
     homes = {getattr(entry, "compute", entry).__module__ for entry in entries}
     files = {f"peftkit.{folder}.{path.stem}" for path in (PACKAGE / folder).glob("*.py") if path.stem != "__init__"}
-    assert files == homes
+    assert files - OPEN_ENDED == homes
 
 
 def test_no_circle_of_imports() -> None:

@@ -13,7 +13,7 @@ from peftkit.contracts import Step, Watcher
 from peftkit.data import encode, load_splits
 from peftkit.errors import PeftkitError, UserError
 from peftkit.methods import METHODS
-from peftkit.model import load_base, load_tokenizer
+from peftkit.model import load_base, load_config, load_processor
 from peftkit.model.preparing import prepare
 from peftkit.tasks import TASKS
 from peftkit.training import Loop, make_accelerator, plan_steps
@@ -35,11 +35,11 @@ def train(recipe: Any, folder: Path, scores: Any = None) -> tuple[Loop, Any, lis
     task, method = TASKS[recipe.task.name](recipe.task), METHODS[recipe.method.name](recipe.method)
     accelerator = make_accelerator(recipe, folder)
     splits = load_splits(recipe.data, task)
-    task.learn(splits)
-    tokenizer = load_tokenizer(recipe.model)
-    rows = encode(splits["train"], task, tokenizer, 32)
+    task.learn(splits["train"])
+    task.equip(load_processor(recipe.model, task), load_config(recipe.model))
+    rows = encode(splits["train"], task, 32)
     steps = plan_steps(recipe.training, len(rows), 1)
-    base = load_base(recipe, task, tokenizer, accelerator.device)
+    base = load_base(recipe, task, accelerator.device)
     model = prepare(method.attach(base, steps), recipe.training)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -50,7 +50,6 @@ def train(recipe: Any, folder: Path, scores: Any = None) -> tuple[Loop, Any, lis
         accelerator=accelerator,
         model=model,
         task=task,
-        tokenizer=tokenizer,
         rows=rows,
         training=recipe.training,
         learning_rate=recipe.training.learning_rate or method.learning_rate,

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 
 from peftkit.errors import RecipeErrors, UserError
 from peftkit.methods import METHODS
-from peftkit.model import load_base, load_tokenizer
+from peftkit.model import load_base, load_config, load_processor
 from peftkit.model.preparing import prepare
 from peftkit.probes.parameters import count
 from peftkit.tasks import TASKS
@@ -30,9 +31,9 @@ IDENTICAL_AT_START = ["full", "head", "bitfit", "lora", "adalora", "bottleneck"]
 def build(recipe: Any, seed: int | None = None) -> tuple[Any, Any, Any]:
     """The task, the method and the base of a recipe."""
     task = TASKS[recipe.task.name](recipe.task)
-    task.names = ("class0", "class1", "class2")
-    tokenizer = load_tokenizer(recipe.model)
-    return task, METHODS[recipe.method.name](recipe.method), load_base(recipe, task, tokenizer, CPU, seed)
+    task.learn(Dataset.from_dict({"label": ["class0", "class1", "class2"]}))
+    task.equip(load_processor(recipe.model, task), load_config(recipe.model))
+    return task, METHODS[recipe.method.name](recipe.method), load_base(recipe, task, CPU, seed)
 
 
 def batch(rows: int = 6) -> dict[str, torch.Tensor]:

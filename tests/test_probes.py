@@ -68,7 +68,7 @@ def test_the_share_is_trainable_over_total():
 
 
 def steps(seconds: list[float], samples: int = 4, tokens: int = 30, padded: int = 40) -> list[Step]:
-    return [Step(i, 1.0, 1e-3, time, samples, tokens, padded) for i, time in enumerate(seconds, 1)]
+    return [Step(i, 1.0, 1e-3, time, samples, tokens, padded, samples) for i, time in enumerate(seconds, 1)]
 
 
 def throughput(of: list[Step]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def test_rates_are_those_of_the_steady_steps():
 
 
 def test_training_time_tokens_and_padding_are_those_of_all_steps():
-    costs = throughput([*steps([50.0, 1.0, 1.0]), Step(4, 1.0, 1e-3, 2.0, 1, 10, 10)])
+    costs = throughput([*steps([50.0, 1.0, 1.0]), Step(4, 1.0, 1e-3, 2.0, 1, 10, 10, 1)])
     assert costs["train_seconds"] == pytest.approx(54)
     assert costs["train_tokens"] == 3 * 30 + 10
     assert costs["padding_share"] == pytest.approx(1 - 100 / 130)
@@ -106,7 +106,7 @@ def test_training_time_tokens_and_padding_are_those_of_all_steps():
 
 def test_rates_weigh_long_steps_as_long():
     # 1 s with 4 samples and 3 s with 2 samples: 6 samples in 4 s, and not the mean of 4/s and 2/3 per s
-    costs = throughput([*steps([9.0]), Step(2, 1.0, 1e-3, 1.0, 4, 1, 1), Step(3, 1.0, 1e-3, 3.0, 2, 1, 1)])
+    costs = throughput([*steps([9.0]), Step(2, 1.0, 1e-3, 1.0, 4, 1, 1, 4), Step(3, 1.0, 1e-3, 3.0, 2, 1, 1, 2)])
     assert costs["samples_per_second"] == pytest.approx(1.5)
 
 

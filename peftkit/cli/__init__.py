@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -18,6 +19,8 @@ def main() -> None:
     from peftkit.cli.commands import app
     from peftkit.errors import PeftkitError, UserError
 
+    # said when bitsandbytes is imported on processors with AVX512-BF16; it concerns a kernel that peftkit does without
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     command, code = get_command(app), 0
     try:
         with command.make_context("peftkit", sys.argv[1:]) as context:  # not app(): it has its own words for errors

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from peftkit.cli import tables
 from peftkit.cli.shelf import AsJson, Overrides, RecipeName, print_json, recipes
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(recipes, name="recipes")
+tables.add_to(app)
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
 
@@ -69,15 +71,18 @@ def train(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="The output folder of a run.", metavar="RUN")],
+    run: Annotated[str, typer.Argument(help="A run's output folder; or a recipe, for its base.", metavar="RUN")],
     overrides: Overrides = None,
     split: Annotated[str, typer.Option(help="Which rows to score: train, validation or test.")] = "test",
     as_json: AsJson = False,
 ) -> None:
-    """Score a trained run again, also on other data (data.source=…)."""
-    from peftkit.trained import load
+    """Score a trained run again, also on other data (data.source=…); or a recipe's base before any training."""
+    from peftkit.recipe import load_recipe
+    from peftkit.trained import load, untrained
 
-    result = load(run, overrides or ()).evaluate(split)
+    is_run = Path(run).is_dir() or ("/" in run and not Path(run).suffix)
+    model = load(run, overrides or ()) if is_run else untrained(load_recipe(run, overrides or ()))
+    result = model.evaluate(split)
     if not _is_main_process():
         return
     if as_json:
@@ -102,7 +107,7 @@ def predict(
     if not _is_main_process():
         return
     for line, prediction in zip(lines, predictions, strict=True):
-        print(json.dumps({"text": line, **prediction}, ensure_ascii=False))
+        print(json.dumps({"input": line, **prediction}, ensure_ascii=False))
 
 
 @app.command()
@@ -155,7 +160,7 @@ def check(recipe: RecipeName, overrides: Overrides = None, as_json: AsJson = Fal
     if as_json:
         print_json(found)
         return
-    rows = ", ".join(f"{split} {count:,}" for split, count in found["rows"].items())
+    rows = ", ".join(_rows_in_short(split, part) for split, part in found["data"].items())
     trainable, total = found["trainable_parameters"], found["total_parameters"]
     print(f"recipe {found['recipe_hash']} is fine")
     print(f"  rows        {rows}")
@@ -163,35 +168,8 @@ def check(recipe: RecipeName, overrides: Overrides = None, as_json: AsJson = Fal
     print(f"  parameters  {trainable:,} of {total:,} trained ({trainable / total:.2%})")
     print(f"  new head    {', '.join(found['head']) or 'none'}")
     print(f"  adapter in  {_in_short(found['method'].get('targeted_modules', []))}")
-    print(f"  peak rate   {found['learning_rate']:g}, rows cut to {found['max_length']} tokens")
-
-
-@app.command()
-def methods(as_json: AsJson = False) -> None:
-    """List the methods, their settings and defaults."""
-    from peftkit.methods import METHODS
-
-    listed: dict[str, dict[str, Any]] = {
-        name: {
-            "about": (method.__doc__ or "").split("\n\n")[0].replace("\n    ", " ").strip(),
-            "learning_rate": method.learning_rate,
-            "quantized_base": method.quantizable,
-            "settings": {
-                field: info.get_default(call_default_factory=True)
-                for field, info in method.settings_class.model_fields.items()
-                if field != "name"
-            },
-        }
-        for name, method in METHODS.items()
-    }
-    if as_json:
-        print_json(listed)
-        return
-    for name, method in listed.items():
-        bases = "any base" if method["quantized_base"] else "unquantized bases only"
-        print(f"{name}  (learning rate {method['learning_rate']:g}, {bases})\n  {method['about']}")
-        settings = ", ".join(f"{field}={value}" for field, value in method["settings"].items())
-        print(f"  {settings or 'no settings'}\n")
+    limit = f", rows cut to {found['max_length']} tokens" if found["max_length"] else ""
+    print(f"  peak rate   {found['learning_rate']:g}{limit}")
 
 
 @app.command()
@@ -200,6 +178,15 @@ def schema() -> None:
     from peftkit.recipe import schema as recipe_schema
 
     print_json(recipe_schema())
+
+
+def _rows_in_short(split: str, part: dict[str, Any]) -> str:
+    """``train 2,000 (31 cut, 2 dropped)``, and in how many examples they go through the model where that differs."""
+    notes = [f"{part['examples']:,} examples"] if part["examples"] != part["rows"] else []
+    notes += [f"{part['rows_cut']:,} cut"] if part["rows_cut"] else []
+    notes += [f"{dropped:,} dropped"] if (dropped := sum(part["rows_dropped"].values())) else []
+    told = f" ({', '.join(notes)})" if notes else ""
+    return f"{split} {part['rows']:,}{told}"
 
 
 def _in_short(names: list[str]) -> str:

@@ -60,7 +60,7 @@ def copy_recipe(
     """Copy a recipe's file to start your own from, and beside it the schema that its first line tells editors."""
     from peftkit.errors import UserError
     from peftkit.recipe import find, schema
-    from peftkit.record import whole_file
+    from peftkit.writing import whole_file
 
     source = find(recipe)
     target = target or Path(source.name)

@@ -1,14 +1,15 @@
-"""Rows: found, split, checked, tokenized, batched."""
+"""Rows: found, split, checked, encoded, batched."""
 
-from peftkit.data.batching import collate, effective_batches, in_length_order, step_slots
+from peftkit.data.batching import effective_batches, in_length_order, step_slots
+from peftkit.data.cells import with_files
 from peftkit.data.encoding import Encoded, encode
 from peftkit.data.files import read_file
-from peftkit.data.sources import read_splits
+from peftkit.data.sources import Given, read_splits
 from peftkit.data.splits import load_splits, load_whole
 
 __all__ = [
     "Encoded",
-    "collate",
+    "Given",
     "effective_batches",
     "encode",
     "in_length_order",
@@ -17,4 +18,5 @@ __all__ = [
     "read_file",
     "read_splits",
     "step_slots",
+    "with_files",
 ]

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
-
-from peftkit.contracts import IGNORED, Batch
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from typing import Literal
 
 MEGA = 50
 """Effective batches sorted by length together; enough to even out lengths, few enough to stay random."""
@@ -51,19 +46,3 @@ def in_length_order(lengths: Sequence[int], size: int) -> list[list[int]]:
     """All rows, longest first, in batches of at most `size`: for evaluation, where order does not matter."""
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     return [order[start : start + size] for start in range(0, len(order), size)]
-
-
-def collate(features: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> Batch:
-    """Rows as tensors, padded at the right to the longest: the tokenizer pads its own inputs, other lists get -100."""
-    import torch
-
-    names = set(tokenizer.model_input_names)
-    inputs = [{name: value for name, value in row.items() if name in names} for row in features]
-    batch: Batch = dict(tokenizer.pad(inputs, padding=True, padding_side="right", return_tensors="pt"))
-    for name in features[0].keys() - names:
-        values = [row[name] for row in features]
-        if isinstance(values[0], list):
-            longest = max(map(len, values))
-            values = [value + [IGNORED] * (longest - len(value)) for value in values]
-        batch[name] = torch.tensor(values)
-    return batch

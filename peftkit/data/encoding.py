@@ -1,96 +1,149 @@
-"""Rows as token ids, held in memory, with their lengths and how many were cut."""
+"""Rows as examples, held in memory, with their lengths, how many were cut and which were dropped."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from peftkit.contracts import Task
-from peftkit.errors import UserError
+from peftkit.contracts import PLACE, ROW_NUMBER, Example, Task
+from peftkit.data.cache import cached, key_of
+from peftkit.errors import RowError, UserError
+from peftkit.recipe import InvalidRows
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
 
 BLOCK = 1000
-"""Rows tokenized in one call."""
+"""Rows encoded in one call."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """The rows of one split as model inputs."""
+    """The rows of one split as what goes through the model."""
 
-    features: list[dict[str, Any]]
-    """Inputs by name, a row each; ``labels`` where the rows have them."""
+    examples: list[Example]
+    """What goes through the model at a time; one or more a row."""
+    owners: list[int]
+    """The row of each example, in the order of the rows."""
     lengths: list[int]
-    """Tokens of each row."""
+    """Tokens of each example."""
+    rows: Dataset
+    """The rows that were kept."""
     references: list[Any]
     """What each row's prediction is compared with; empty for rows without labels."""
     cut: int
-    """Rows that were longer than the limit."""
+    """Rows of which a part did not fit the limit."""
+    dropped: dict[str, int]
+    """Rows that were left out: why → how many."""
     fingerprint: str
     """16 hex digits over the encoded content."""
 
     def __len__(self) -> int:
-        return len(self.features)
+        return len(self.examples)
 
     def summary(self) -> dict[str, Any]:
         """What the record says of the split."""
         return {
-            "rows": len(self),
+            "rows": len(self.rows),
+            "examples": len(self),
             "tokens": sum(self.lengths),
             "rows_cut": self.cut,
+            "rows_dropped": self.dropped,
             "fingerprint": self.fingerprint,
         }
 
 
+@dataclass
+class Found:
+    """The examples of the rows so far."""
+
+    examples: list[list[Example]] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
 def encode(
-    rows: Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int, *, labelled: bool = True
+    rows: Dataset,
+    task: Task,
+    max_length: int | None,
+    *,
+    split: str = "data",
+    invalid_rows: InvalidRows = "refuse",
+    labelled: bool = True,
 ) -> Encoded:
-    """All of `rows`, each cut to `max_length` tokens. Raises UserError for a row that is not text."""
-    features: list[dict[str, Any]] = []
-    cut = 0
+    """All of `rows`, each cut to `max_length` tokens. What was encoded before from the same content is not done again.
+
+    Raises:
+        UserError: a row cannot be read, by its number; with `invalid_rows` ``drop`` only when none is left. No row
+            with labels has anything to read.
+    """
+    key = key_of(rows, task, max_length, invalid_rows)
+    found = cached(key, lambda: vars(_encode(rows, task, max_length, split, invalid_rows)))
+    per_row, kept = found["examples"], found["kept"]
+    if not per_row:
+        raise UserError(f"split {split}: no row is left ({'; '.join(found['dropped'])})", ("data", "source"))
+    if len(kept) < len(rows):
+        rows = rows.select(kept)
+    examples = [example for of_row in per_row for example in of_row]
+    if labelled and not examples:
+        raise UserError(f"split {split}: none of its rows has a part that the model can read", ("data", "source"))
+    return Encoded(
+        examples=examples,
+        owners=[number for number, of_row in enumerate(per_row) for _ in of_row],
+        lengths=[task.length(example) for example in examples],
+        rows=rows,
+        references=[task.reference(row) for row in rows] if labelled else [],
+        cut=sum(any(example.get("cut") for example in of_row) for of_row in per_row),
+        dropped=dict(found["dropped"]),
+        fingerprint=_fingerprint(per_row),
+    )
+
+
+def _fingerprint(per_row: list[list[Example]]) -> str:
+    content = [[{name: e[name] for name in e if name != PLACE} for e in of_row] for of_row in per_row]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _encode(rows: Dataset, task: Task, max_length: int | None, split: str, invalid_rows: InvalidRows) -> Found:
+    found = Found()
     for start in range(0, len(rows), BLOCK):
         block = {name: list(values) for name, values in rows[start : start + BLOCK].items()}
         try:
-            encoded = task.encode(block, tokenizer, max_length)
-            cut += _count_cut(block, encoded, task, tokenizer, max_length)
-        except (TypeError, ValueError) as error:
-            row = _first_refused(block, task, tokenizer, max_length)
-            raise UserError(f"row {start + row + 1} cannot be read: {str(error).splitlines()[0]}") from None
-        features += [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
-    digest = hashlib.sha256(json.dumps(features, sort_keys=True).encode()).hexdigest()[:16]
-    references = [task.reference(row) for row in rows] if labelled else []
-    return Encoded(features, [len(row["input_ids"]) for row in features], references, cut, digest)
+            examples = _examples(block, task, max_length)
+        except RowError as error:
+            if invalid_rows == "refuse":
+                number = block[ROW_NUMBER][error.row] if ROW_NUMBER in block else start + error.row + 1
+                raise UserError(f"split {split}, row {number}: {error}", error.key) from None
+            _one_by_one(block, start, task, max_length, found)
+            continue
+        found.examples += examples
+        found.kept += range(start, start + len(examples))
+    return found
 
 
-def _first_refused(
-    block: Mapping[str, list[Any]], task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> int:
-    """The first row that cannot be encoded on its own."""
-    for row in range(len(next(iter(block.values())))):
+def _one_by_one(block: Mapping[str, list[Any]], start: int, task: Task, max_length: int | None, found: Found) -> None:
+    """Encodes the rows that can be read, counts the others by the reason."""
+    for number, row in enumerate(_single_rows(block), start):
         try:
-            task.encode({name: values[row : row + 1] for name, values in block.items()}, tokenizer, max_length)
-        except (TypeError, ValueError):
-            return row
-    return 0
+            found.examples += _examples(row, task, max_length)
+            found.kept.append(number)
+        except RowError as error:
+            found.dropped[error.kind] += 1
 
 
-def _count_cut(
-    block: Mapping[str, list[Any]],
-    encoded: Mapping[str, list[Any]],
-    task: Task,
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-) -> int:
-    """Rows that fill the limit and would have been longer with one token more to spend."""
-    full = [i for i, ids in enumerate(encoded["input_ids"]) if len(ids) >= max_length]
-    if not full:
-        return 0
-    roomier = task.encode(
-        {name: [values[i] for i in full] for name, values in block.items()}, tokenizer, max_length + 1
-    )
-    return sum(len(ids) > max_length for ids in roomier["input_ids"])
+def _examples(block: Mapping[str, list[Any]], task: Task, max_length: int | None) -> list[list[Example]]:
+    """The task's examples of rows none of whose cells is empty. Raises RowError."""
+    for setting, column in task.columns().items():
+        for number, cell in enumerate(block.get(column, ())):
+            if cell is None:
+                raise RowError(f"column {column!r} is empty", number, ("task", setting))
+    return task.encode(block, max_length)
+
+
+def _single_rows(block: Mapping[str, list[Any]]) -> Iterator[dict[str, list[Any]]]:
+    for number in range(len(next(iter(block.values())))):
+        yield {name: values[number : number + 1] for name, values in block.items()}

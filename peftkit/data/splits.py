@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from peftkit.contracts import Task
-from peftkit.data.sources import read_splits
+from peftkit.contracts import ROW_NUMBER, Task
+from peftkit.data.cells import root_of, with_files
+from peftkit.data.sources import Given, Splits, read_splits
 from peftkit.errors import UserError, suggest
 from peftkit.recipe import Data
 
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
 DEFAULT_SHARE = "10%"
 
 
-def load_splits(data: Data, task: Task) -> dict[str, Dataset]:
+def load_splits(data: Data, task: Task, given: Given | None = None) -> dict[str, Dataset]:
     """``train``, ``validation`` and ``test``; without test rows at the source there is no ``test``.
 
     Raises:
-        UserError: a split or column is not there (the message lists those that are), or a cell is empty.
+        UserError: a split or column is not there (the message lists those that are).
     """
-    source = read_splits(data)
+    source = read_splits(data, given)
     alone = len(source.names) == 1 and "train" not in data.model_fields_set
     taken = {source.names[0] if alone else data.train: "train"}
-    rows = source.read(next(iter(taken)), ("data", "train"))
+    rows = _read(source, next(iter(taken)), ("data", "train"))
     _check_columns({"train": rows}, task)
     splits: dict[str, Dataset] = {}
     for split, wanted in (("test", data.test), ("validation", data.validation)):
@@ -40,23 +41,30 @@ def load_splits(data: Data, task: Task) -> dict[str, Dataset]:
         if wanted.endswith("%"):
             rows, splits[split] = _cut(rows, wanted, task, data.split_seed, ("data", split))
         else:
-            splits[split] = source.read(wanted, ("data", split))
+            splits[split] = _read(source, wanted, ("data", split))
     splits = {"train": rows, **splits}
     _check_columns(splits, task)
     limits = {"train": data.max_train_samples, "validation": data.max_eval_samples, "test": data.max_predict_samples}
-    return {split: _limit(split, part, limits[split], task, data.split_seed) for split, part in splits.items()}
+    limited = {split: _limit(split, part, limits[split], task, data.split_seed) for split, part in splits.items()}
+    return {split: with_files(part, task, root_of(data)) for split, part in limited.items()}
 
 
-def load_whole(data: Data, task: Task, split: str) -> Dataset:
+def load_whole(data: Data, task: Task, split: str, given: Given | None = None) -> Dataset:
     """All rows of one split of a source that nothing was trained on; a source with a single split gives that one.
 
     Raises:
-        UserError: the split or a column is not there, or a cell is empty.
+        UserError: the split or a column is not there.
     """
-    source = read_splits(data)
-    rows = source.read(source.names[0] if len(source.names) == 1 else split, ("data", "source"))
+    source = read_splits(data, given)
+    rows = _read(source, source.names[0] if len(source.names) == 1 else split, ("data", "source"))
     _check_columns({split: rows}, task)
-    return rows
+    return with_files(rows, task, root_of(data))
+
+
+def _read(source: Splits, split: str, key: tuple[str, ...]) -> Dataset:
+    """A split with its rows numbered, which they stay through every cut."""
+    rows = source.read(split, key)
+    return rows.add_column(ROW_NUMBER, list(range(1, len(rows) + 1)))
 
 
 def _by_default(split: str, free: list[str]) -> str | None:
@@ -83,7 +91,8 @@ def _limit(split: str, rows: Dataset, most: int | None, task: Task, seed: int) -
     if most is None or most >= len(rows):
         return rows
     column = task.stratify_by()
-    if split == "train" and column is not None and most < (classes := len(set(rows[column]))):
+    kinds = {str(value) for value in rows[column] if not isinstance(value, list)} if column is not None else set()
+    if split == "train" and most < (classes := len(kinds)):
         key = ("data", "max_train_samples")
         raise UserError(f"{most} rows cannot hold one of each of the {classes} classes in train", key)
     return rows.select(sorted(_spread(rows, most, task, seed)))
@@ -103,9 +112,6 @@ def _check_columns(splits: Mapping[str, Dataset], task: Task) -> None:
     for split, rows in splits.items():
         for setting, column in task.columns().items():
             if column not in rows.column_names:
-                there = ", ".join(rows.column_names)
-                near = suggest(column, rows.column_names)
-                raise UserError(f"no column {column!r} in {split}{near} (columns there: {there})", ("task", setting))
-            for number, value in enumerate(rows[column]):
-                if value is None:
-                    raise UserError(f"{split}, row {number + 1}: column {column!r} is empty", ("task", setting))
+                there = [name for name in rows.column_names if name != ROW_NUMBER]
+                told = f"no column {column!r} in {split}{suggest(column, there)} (columns there: {', '.join(there)})"
+                raise UserError(told, ("task", setting))

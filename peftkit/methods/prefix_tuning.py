@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -14,6 +15,9 @@ from peftkit.errors import UserError
 if TYPE_CHECKING:
     from peft import PeftConfig
     from torch.nn import Module
+
+SEQUENCE_TO_SEQUENCE = "SEQ_2_SEQ_LM"
+"""peft's word for encoder–decoders that write text: the prefix goes to the decoder's self-attention."""
 
 
 class PrefixTuningSettings(MethodSettings):
@@ -45,10 +49,12 @@ class PrefixTuning(Adapter):
         from peft import PrefixTuningConfig
 
         fields: dict[str, Any] = self.settings.model_dump(exclude={"name"}, exclude_none=True)
+        if base.model.config.is_encoder_decoder:
+            fields |= _decoder_shape(base.model.config)
         return PrefixTuningConfig(task_type=base.peft_task_type, **fields)
 
     def attach(self, base: Base, total_steps: int) -> Module:
-        if base.model.config.is_encoder_decoder:
+        if base.model.config.is_encoder_decoder and base.peft_task_type != SEQUENCE_TO_SEQUENCE:
             kind = base.model.config.model_type
             message = f"prefix-tuning cannot be attached to a {kind} model: encoder-decoder classifiers take no prefix"
             raise UserError(message, ("method",))
@@ -59,7 +65,27 @@ class PrefixTuning(Adapter):
                 f"prefix-tuning cannot be attached to a {kind} model: its attention takes no outside keys and values"
             )
             raise UserError(message, ("method",))
-        return super().attach(base, total_steps)
+        from peftkit.tuners.prefixed_answers import passing_all_inputs
+
+        model: Module = passing_all_inputs(super().attach(base, total_steps))
+        return model
+
+    def load(self, base: Base, folder: Path) -> Module:
+        from peftkit.tuners.prefixed_answers import passing_all_inputs
+
+        model: Module = passing_all_inputs(super().load(base, folder))
+        return model
 
     def virtual_tokens(self) -> int:
         return self.settings.num_virtual_tokens
+
+
+def _decoder_shape(config: Any) -> dict[str, int]:
+    """Layers, heads and width of a decoder's self-attention, in the words of BART's config or of T5's.
+
+    peft would take the encoder's, and the hidden size for the width: mT5 and FLAN-T5 have heads of another.
+    """
+    layers = getattr(config, "num_decoder_layers", None) or config.decoder_layers
+    heads = getattr(config, "decoder_attention_heads", None) or config.num_attention_heads
+    width = getattr(config, "d_kv", None) or config.d_model // heads
+    return {"num_layers": layers, "num_attention_heads": heads, "token_dim": heads * width}

@@ -12,17 +12,26 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def head_modules(empty: PreTrainedModel, info: Mapping[str, Any]) -> tuple[str, ...]:
+def head_modules(empty: PreTrainedModel, info: Mapping[str, Any], adds_head: bool) -> tuple[str, ...]:
     """Full dotted names of the head's modules, outermost only, from a model on meta and transformers' loading info.
 
     A module belongs to the head when the checkpoint has none of its weights (or has them in another size), or when it
     stands beside the base inside the task's model: BERT's `classifier`, DeBERTa's `pooler`, BART's
-    `classification_head`, Llama's `score`, whatever they are called.
+    `classification_head`, Llama's `score`, whatever they are called. A language model has no head that is new:
+    `adds_head` is False, and its checkpoint must be complete.
 
     Raises:
         UserError: weights of the base itself are missing from the checkpoint.
     """
     absent = {key if isinstance(key, str) else key[0] for key in (*info["missing_keys"], *info["mismatched_keys"])}
+    if not adds_head:
+        if absent:
+            raise UserError(
+                f"the checkpoint does not fit {type(empty).__name__}: {len(absent)} of its tensors are missing or of "
+                f"another size, e.g. {min(absent)}",
+                ("model", "name"),
+            )
+        return ()
     beside = (name for name, child in empty.named_children() if any(True for _ in child.parameters()))
     prefix = empty.base_model_prefix
     outside = [name for name in beside if hasattr(empty, prefix) and name != prefix]

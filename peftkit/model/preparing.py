@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from peftkit.contracts import Method
 from peftkit.errors import UserError
-from peftkit.model.loading import load_config, longest_input
+from peftkit.model.loading import is_tokenizer, load_config, longest_input
 from peftkit.recipe import Recipe, Training
 
 if TYPE_CHECKING:
     from torch.nn import Module
-    from transformers import PreTrainedTokenizerBase
 
 
 def prepare(model: Any, training: Training) -> Module:
@@ -37,11 +36,19 @@ def prepare(model: Any, training: Training) -> Module:
     return prepared
 
 
-def input_limit(recipe: Recipe, method: Method, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens that rows are cut to. Raises UserError when the recipe asks for more than the model can read."""
-    longest = longest_input(load_config(recipe.model), tokenizer)
-    room = None if longest is None else longest - method.virtual_tokens()
+def input_limit(recipe: Recipe, method: Method, processor: Any) -> int | None:
+    """Tokens that rows are cut to, None where rows are no text.
+
+    Raises:
+        UserError: the recipe asks for more than the model can read.
+    """
     asked = recipe.training.max_length
+    if not is_tokenizer(processor):
+        if asked is not None:
+            raise UserError("this task reads no text; leave it out", ("training", "max_length"))
+        return None
+    longest = longest_input(load_config(recipe.model), processor)
+    room = None if longest is None else longest - method.virtual_tokens()
     if asked is None and room is None:
         raise UserError("the model sets no limit to its input; give max_length", ("training", "max_length"))
     if room is not None and room < 1:

@@ -11,7 +11,8 @@ from peftkit.contracts import Probe, Step
 class ThroughputProbe(Probe):
     """Per second of steady optimizer steps, all processes together: ``samples_per_second``, ``tokens_per_second``
     (tokens that are not padding), ``padded_tokens_per_second`` (all tokens); ``padding_share`` (0 to 1); ``steps`` and
-    ``steady_steps``; ``step_seconds_median`` and ``step_seconds_iqr``; ``train_seconds``, the sum over all steps.
+    ``steady_steps``; ``step_seconds_median`` and ``step_seconds_iqr``. Over all steps: ``train_seconds``,
+    ``train_tokens`` (not padding) and ``supervised_items``, the rows or tokens that the loss was summed over.
 
     The first tenth of the steps, at least 1 and at most 10, warm caches and allocators up and are left out.
     """
@@ -33,6 +34,7 @@ class ThroughputProbe(Probe):
             "steady_steps": len(steady),
             "train_seconds": sum(step.seconds for step in self.steps),
             "train_tokens": real,
+            "supervised_items": sum(step.supervised for step in self.steps),
             "padding_share": 1 - real / padded if padded else None,
         }
         if not steady:

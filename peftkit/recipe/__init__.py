@@ -6,13 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peftkit.recipe.checking import check
-from peftkit.recipe.groups import Data, Model, Quantization, Training
+from peftkit.recipe.groups import Data, InvalidRows, Model, Quantization, Training
 from peftkit.recipe.named import find, shipped
 from peftkit.recipe.reading import lay_over, read_yaml
 from peftkit.recipe.schema import schema
 from peftkit.recipe.spec import Recipe
 
-__all__ = ["Data", "Model", "Quantization", "Recipe", "Training", "check", "find", "load_recipe", "schema", "shipped"]
+__all__ = [
+    "Data",
+    "InvalidRows",
+    "Model",
+    "Quantization",
+    "Recipe",
+    "Training",
+    "check",
+    "find",
+    "load_recipe",
+    "schema",
+    "shipped",
+]
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:

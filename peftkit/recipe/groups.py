@@ -50,6 +50,7 @@ class Quantization(Settings):
         return self
 
 
+InvalidRows = Literal["refuse", "drop"]
 SplitOrShare = Annotated[str, Field(pattern=r"^(\d+(\.\d+)?%|[\w.-]+)$")]
 
 
@@ -57,7 +58,8 @@ class Data(Settings):
     """Where the rows come from and how they are split."""
 
     source: str | list[str] | dict[str, str] = Field(union_mode="left_to_right")
-    """``builtin:NAME``, a folder, a file, a list of files, files by split, or a hub name."""
+    """``builtin:NAME``, a folder (data files, or images by class), a file (also a zip of images), a list of
+    files, files by split, ``given`` (rows passed from Python), or a hub name."""
     config: str | None = None
     """Configuration of a hub data set."""
     revision: str | None = None
@@ -76,6 +78,8 @@ class Data(Settings):
     """Keeps that many test rows."""
     split_seed: Seed = 0
     """Seed of the cuts above; apart from the run's seed, so that seeds are compared on the same rows."""
+    invalid_rows: InvalidRows = "refuse"
+    """What to do with a row that the task cannot read: end with its number and the reason, or drop and count it."""
 
 
 class Training(Settings):

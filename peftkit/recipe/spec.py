@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from peftkit.contracts import MethodSettings, Settings, TaskSettings
 from peftkit.errors import Key, unknown
 from peftkit.methods import METHODS
+from peftkit.metrics import METRICS, known
 from peftkit.recipe.forms import QUANTIZATIONS, long_form, short_form
 from peftkit.recipe.groups import Data, Model, Quantization, Seed, Training
 from peftkit.recipe.reading import Places, dump_yaml, place_of
@@ -93,9 +94,20 @@ class Recipe(Settings):
                 ("training", "mixed_precision"),
                 f"a {self.model.dtype} model needs autocast: its trained weights are held in float32",
             )
-        metric, metrics = training.metric_for_best_model, (*TASKS[self.task.name].metrics, "loss")
-        if metric is not None and metric not in metrics:
-            yield ("training", "metric_for_best_model"), unknown("metric", metric, metrics)
+        yield from self._metric_objections()
+
+    def _metric_objections(self) -> Iterator[tuple[Key, str]]:
+        task = TASKS[self.task.name](self.task)
+        fitting = [name for name, metric in METRICS.items() if set(metric.reads) & set(task.gives)]
+        for metric in self.task.metrics:
+            if not known(metric):
+                yield ("task", "metrics"), unknown("metric", metric, (*fitting, "evaluate:NAME"))
+            elif metric in METRICS and metric not in fitting:
+                fits = ", ".join(sorted(fitting))
+                yield ("task", "metrics"), f"{metric} does not fit {self.task.name} as set here (fitting: {fits})"
+        chosen, scored = self.training.metric_for_best_model, (*task.metrics, "loss")
+        if chosen is not None and chosen not in scored:
+            yield ("training", "metric_for_best_model"), unknown("metric", chosen, scored)
 
     def _halves_the_base(self) -> bool:
         """Whether weights, or the products of a quantized base, are in half precision."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from peftkit.contracts import Direction
-from peftkit.metrics import METRICS
+from peftkit.metrics import direction
 from peftkit.record import Record
 
 MISSING = "–"
@@ -135,5 +135,4 @@ def columns_for(records: Iterable[Record]) -> dict[str, Column]:
 
 def score_column(name: str, shown: bool) -> Column:
     """The column of a score; which end is better is the metric's to say."""
-    direction = METRICS[name].direction if name in METRICS else "lower" if name == "loss" else None
-    return Column(name, "", thousandths, lambda r: r.scores.get(name), direction, shown=shown, score=True)
+    return Column(name, "", thousandths, lambda r: r.scores.get(name), direction(name), shown=shown, score=True)

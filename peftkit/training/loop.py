@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from peftkit.contracts import Batch, Hook, Step, Task, Watcher
-from peftkit.data import Encoded, collate, effective_batches, step_slots
+from peftkit.data import Encoded, effective_batches, step_slots
 from peftkit.errors import PeftkitError
-from peftkit.metrics import METRICS
 from peftkit.recipe import Training
+from peftkit.training.best import Best
 from peftkit.training.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor
     from torch.nn import Module
-    from transformers import PreTrainedTokenizerBase
 
 Scores = Mapping[str, float]
 
@@ -38,16 +38,6 @@ def effective_batch_size(training: Training, processes: int) -> int:
 
 
 @dataclass
-class Best:
-    """The best validation score so far and where its weights are kept."""
-
-    score: float | None = None
-    step: int | None = None
-    checkpoint: Path | None = None
-    evaluations_since: int = 0
-
-
-@dataclass
 class Loop:
     """Everything that training needs; `run` does it.
 
@@ -58,7 +48,6 @@ class Loop:
     accelerator: Accelerator
     model: Module
     task: Task
-    tokenizer: PreTrainedTokenizerBase
     rows: Encoded
     training: Training
     learning_rate: float
@@ -71,7 +60,10 @@ class Loop:
     checkpoints: Path
     """Where the best weights are kept."""
     history: list[dict[str, Any]] = field(default_factory=list)
-    best: Best = field(default_factory=Best)
+    best: Best = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.best = Best(self.training.metric_for_best_model or self.task.metrics[0])
 
     def run(self) -> None:
         """Trains to the end, or until patience runs out; leaves the best weights in the model where they are kept."""
@@ -136,13 +128,15 @@ class Loop:
         slots = step_slots(
             rows, self.training.batch_size, self.accelerator.num_processes, self.accelerator.process_index
         )
-        batches = [self._collate(slot or rows[:1]) for slot in slots]
-        items = self._over_processes(sum(self.task.supervised(b) for s, b in zip(slots, batches, strict=True) if s))
+        batches = [self._collate(slot or rows[:1], number) for slot in slots]
+        real = [batch for slot, batch in zip(slots, batches, strict=True) if slot]
+        items = int(self._over_processes(sum(map(self.task.supervised, real))))
+        padded_tokens = int(self._over_processes(sum(batch.padded_tokens for batch in real)))
         losses: list[Tensor] = []
         for index, (slot, batch) in enumerate(zip(slots, batches, strict=True)):
             last = index == len(slots) - 1
             with self._gradient_sync(last):
-                loss = self.task.loss(self.wrapped(**_inputs(batch)), batch) if slot else self._idle_pass(batch)
+                loss = self.task.loss(self.wrapped(**batch.inputs), batch) if slot else self._idle_pass(batch)
                 losses.append(loss.detach())
                 # DDP averages gradients over the processes; the mean over all items needs their sum
                 loss = loss * self.accelerator.num_processes / max(items, 1)
@@ -161,14 +155,9 @@ class Loop:
             seconds=time.perf_counter() - started,
             samples=len(rows),
             tokens=sum(self.rows.lengths[row] for row in rows),
-            padded_tokens=self._padded_tokens(rows),
+            padded_tokens=padded_tokens,
+            supervised=items,
         )
-
-    def _padded_tokens(self, rows: list[int]) -> int:
-        """Tokens that the passes of all processes take, each padded to its longest row."""
-        processes, size = self.accelerator.num_processes, self.training.batch_size
-        slots = (slot for rank in range(processes) for slot in step_slots(rows, size, processes, rank) if slot)
-        return sum(len(slot) * max(self.rows.lengths[row] for row in slot) for slot in slots)
 
     def _update(self, number: int) -> None:
         if self.training.max_grad_norm:
@@ -190,13 +179,13 @@ class Loop:
 
             torch.accelerator.synchronize()  # the step's time must hold its work
 
-    def _collate(self, rows: Sequence[int]) -> Batch:
-        batch = collate([self.rows.features[row] for row in rows], self.tokenizer)
-        return {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
+    def _collate(self, rows: Sequence[int], step: int) -> Batch:
+        augment = Random(f"{self.seed}/{step}/{rows[0]}")  # the same rows look different in every epoch
+        return self.task.collate([self.rows.examples[row] for row in rows], augment).to(self.accelerator.device)
 
     def _idle_pass(self, batch: Batch) -> Any:
         """A pass that counts nothing: the other processes wait for this one's gradients."""
-        return self.task.loss(self.wrapped(**_inputs(batch)), batch) * 0.0
+        return self.task.loss(self.wrapped(**batch.inputs), batch) * 0.0
 
     def _regularized(self, loss: Any) -> Any:
         terms = [term for hook in self.hooks if (term := hook.regularization()) is not None]
@@ -239,20 +228,9 @@ class Loop:
             watcher.evaluated(number, scores)
         if not all(hook.settled(number) for hook in self.hooks):
             return False
-        metric = self.training.metric_for_best_model or self.task.metrics[0]
-        if self._better(metric, scores[metric]):
-            self.best.score, self.best.step, self.best.evaluations_since = scores[metric], number, 0
+        if self.best.take(scores[self.best.metric], number):
             self._keep(number, scores)
-        else:
-            self.best.evaluations_since += 1
-        patience = self.training.early_stopping_patience
-        return patience is not None and self.best.evaluations_since >= patience
-
-    def _better(self, metric: str, score: float) -> bool:
-        if self.best.score is None or math.isnan(self.best.score):
-            return True
-        higher = metric in METRICS and METRICS[metric].direction == "higher"
-        return score > self.best.score if higher else score < self.best.score
+        return self.best.out_of_patience(self.training.early_stopping_patience)
 
     def _keep(self, number: int, scores: Scores) -> None:
         if not self.training.load_best_model_at_end:
@@ -261,8 +239,3 @@ class Loop:
         if self.accelerator.is_main_process:
             save_checkpoint(self.model, self.hooks, self.checkpoints, name, {"step": number, "scores": scores})
         self.best.checkpoint = self.checkpoints / name
-
-
-def _inputs(batch: Batch) -> Batch:
-    """What the model sees: labels stay outside, the loss is the task's own."""
-    return {name: tensor for name, tensor in batch.items() if name != "labels"}
