@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from peftkit.contracts import Prediction, Reading, Task
 from peftkit.data import Encoded, in_length_order
+from peftkit.errors import UserError, unknown
 from peftkit.metrics import metric, prepare
+from peftkit.recipe import Training
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -67,10 +69,17 @@ def read(
     return by_row, total / count if count else None
 
 
-def check_metrics(task: Task) -> None:
-    """Loads the metrics that live outside peftkit. Raises UserError for one that is not there."""
+def check_metrics(task: Task, training: Training) -> None:
+    """Loads the metrics that live outside peftkit; the task has learnt, so that all it scores is known.
+
+    Raises:
+        UserError: a metric is not there, or the one to choose the best by is not scored.
+    """
     for name in task.metrics:
         prepare(name)
+    chosen, scored = training.metric_for_best_model, (*task.metrics, "loss")
+    if chosen is not None and chosen not in scored:
+        raise UserError(unknown("metric", chosen, scored), ("training", "metric_for_best_model"))
 
 
 def predict(model: Module, rows: Encoded, task: Task, accelerator: Accelerator, batch_size: int) -> list[Prediction]:

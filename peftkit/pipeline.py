@@ -46,8 +46,8 @@ def run(
             accelerator = make_accelerator(recipe, folder)
             journal.join(accelerator, track(accelerator, recipe))
         with journal.phase("tokenize"):
-            check_metrics(task)
             encoded, limit = read_rows(recipe, method, task, rows)
+            check_metrics(task, recipe.training)
             steps = plan_steps(recipe.training, len(encoded["train"]), accelerator.num_processes)
             journal.resolve(encoded, max_length=limit, total_steps=steps)
         with journal.phase("load"):

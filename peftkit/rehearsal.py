@@ -32,8 +32,8 @@ def rehearse(recipe: Recipe, rows: Given | None = None) -> dict[str, Any]:
     method, task = METHODS[recipe.method.name](recipe.method), TASKS[recipe.task.name](recipe.task)
     with located(recipe.place):
         check_trackers(recipe.training.report_to)
-        check_metrics(task)
         encoded, limit = read_rows(recipe, method, task, rows)
+        check_metrics(task, recipe.training)
         steps = plan_steps(recipe.training, len(encoded["train"]), 1)
         for objection in method.objections(steps):
             raise UserError(objection, ("method",))
