@@ -75,9 +75,11 @@ def test_every_module_has_a_floor() -> None:
 
 @pytest.mark.parametrize("folder", ["methods", "tasks"])
 def test_single_methods_and_tasks_do_not_import_each_other(folder: str) -> None:
-    for path in (PACKAGE / folder).glob("*.py"):
-        if path.name != "__init__.py":
-            assert not any(module.startswith(f"peftkit.{folder}") for module in imports(path)), path
+    for path in (PACKAGE / folder).rglob("*.py"):
+        if path != PACKAGE / folder / "__init__.py":
+            own = f"peftkit.{folder}.{path.relative_to(PACKAGE / folder).parts[0].removesuffix('.py')}"
+            inside = {module for module in imports(path) if module.startswith(f"peftkit.{folder}")}
+            assert all(f"{module}.".startswith(f"{own}.") for module in inside), path
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,10 @@ def test_single_methods_and_tasks_do_not_import_each_other(folder: str) -> None:
 def test_every_file_stands_in_its_table(folder: str, table: str) -> None:
     entries = getattr(importlib.import_module(f"peftkit.{folder}"), table).values()
     homes = {getattr(entry, "compute", entry).__module__ for entry in entries}
-    files = {f"peftkit.{folder}.{path.stem}" for path in (PACKAGE / folder).glob("*.py") if path.stem != "__init__"}
+    there = [
+        path.stem for path in (PACKAGE / folder).glob("*") if path.suffix == ".py" or (path / "__init__.py").exists()
+    ]
+    files = {f"peftkit.{folder}.{stem}" for stem in there if stem != "__init__"}
     assert files - OPEN_ENDED == homes
 
 

@@ -19,11 +19,11 @@ from peftkit.contracts import Batch
 from peftkit.data import encode, load_splits
 from peftkit.data.cells import with_files
 from peftkit.errors import UserError
-from peftkit.examples.augmentation import Augmentation, augmented, crop_box
-from peftkit.examples.pictures import check_decodes, decoded, each
 from peftkit.model import load_base, load_config, load_empty, load_processor
 from peftkit.recipe import Recipe, check
 from peftkit.tasks import TASKS
+from peftkit.tasks.image_classification.augmentation import Augmentation, augmented, crop_box
+from peftkit.tasks.image_classification.pictures import check_decodes, decoded, each
 from tests.conftest import write_jsonl
 from tests.toy_tasks import pictured
 

@@ -16,10 +16,10 @@ import peftkit
 from peftkit.contracts import Task
 from peftkit.errors import RowError, UserError
 from peftkit.evaluate import evaluate
-from peftkit.examples.choices import Choices
 from peftkit.model import load_base, load_config, load_processor
 from peftkit.recipe import Recipe
 from peftkit.tasks import TASKS
+from peftkit.tasks.multiple_choice.choices import Choices
 from peftkit.training import make_accelerator
 from tests.test_tasks import equipped, recipe_for
 from tests.toy_tasks import TOYS, Toy

@@ -13,14 +13,14 @@ from transformers import PreTrainedTokenizerFast
 
 import peftkit
 from peftkit.errors import RowError, UserError
-from peftkit.examples.answers import Answers
-from peftkit.examples.contexts import characters, context_windows, overlap, place_of
-from peftkit.examples.spans import best_null_threshold, best_spans, merged, softmax
 from peftkit.methods.prefix_tuning import PrefixTuning, PrefixTuningSettings
 from peftkit.metrics import METRICS
 from peftkit.model import load_base, load_config, load_processor
 from peftkit.recipe import check
 from peftkit.tasks.question_answering import QuestionAnswering, QuestionAnsweringSettings
+from peftkit.tasks.question_answering.answers import Answers
+from peftkit.tasks.question_answering.contexts import characters, context_windows, overlap, place_of
+from peftkit.tasks.question_answering.spans import best_null_threshold, best_spans, merged, softmax
 from tests.conftest import save_toy, write_jsonl
 from tests.toy_tasks import located, partly_located
 

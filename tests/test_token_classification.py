@@ -18,12 +18,12 @@ import peftkit
 from peftkit.contracts import IGNORED
 from peftkit.data import encode, load_splits
 from peftkit.errors import RowError, UserError
-from peftkit.examples.tags import Entity, scheme_of
-from peftkit.examples.windows import windows
-from peftkit.examples.words import takes_space, text_of, tokenize_words, words_of
 from peftkit.model import load_base, load_config, load_processor
 from peftkit.recipe import check
 from peftkit.tasks.token_classification import TokenClassification, TokenClassificationSettings
+from peftkit.tasks.token_classification.tags import Entity, scheme_of
+from peftkit.tasks.token_classification.windows import windows
+from peftkit.tasks.token_classification.words import takes_space, text_of, tokenize_words, words_of
 from tests.conftest import save_toy
 from tests.toy_tasks import mentioning
 

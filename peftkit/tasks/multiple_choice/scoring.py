@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from peftkit.contracts import Batch, Example, Reading
 from peftkit.errors import Key, RowError
-from peftkit.examples.choices import Question
+from peftkit.tasks.multiple_choice.choices import Question
 
 if TYPE_CHECKING:
     from torch import Tensor

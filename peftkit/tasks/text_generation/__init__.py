@@ -11,14 +11,14 @@ from pydantic import Field, model_validator
 from peftkit.contracts import IGNORED, Batch, Example, Prediction, Reading, Row, Task, TaskSettings
 from peftkit.errors import RowError, UserError
 from peftkit.examples import collate_tokens
-from peftkit.examples.conversations import Conversation
 from peftkit.examples.generation import GenerationSettings, generated, left_padded
-from peftkit.examples.labels import PromptLabel
 from peftkit.examples.likelihood import given_token_loss
-from peftkit.examples.prompts import PromptCompletion
-from peftkit.examples.shapes import PlainText, Shape
 from peftkit.examples.texts import Pattern, text_prediction, text_reference
 from peftkit.metrics.classification import per_class
+from peftkit.tasks.text_generation.conversations import Conversation
+from peftkit.tasks.text_generation.labels import PromptLabel
+from peftkit.tasks.text_generation.prompts import PromptCompletion
+from peftkit.tasks.text_generation.shapes import PlainText, Shape
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from peftkit.archives import read_bytes
 from peftkit.contracts import PLACE, Batch, Example, File, TaskSettings
 from peftkit.errors import RowError, UserError
-from peftkit.examples.augmentation import Augmentation, augmented
 from peftkit.examples.classification import Classification, ClassificationSettings
-from peftkit.examples.pictures import check_decodes, decoded, each
+from peftkit.tasks.image_classification.augmentation import Augmentation, augmented
+from peftkit.tasks.image_classification.pictures import check_decodes, decoded, each
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,11 +12,11 @@ from pydantic import Field
 from peftkit.contracts import Batch, Example, Prediction, Reading, Row, Task, TaskSettings
 from peftkit.errors import UserError
 from peftkit.examples import collate_tokens
-from peftkit.examples.answers import Answers, checked_text
-from peftkit.examples.contexts import characters, context_windows, place_of
-from peftkit.examples.spans import best_null_threshold, best_spans, merged, softmax
 from peftkit.metrics.chinese_answers import cmrc_f1
 from peftkit.metrics.question_answering import squad_f1
+from peftkit.tasks.question_answering.answers import Answers, checked_text
+from peftkit.tasks.question_answering.contexts import characters, context_windows, place_of
+from peftkit.tasks.question_answering.spans import best_null_threshold, best_spans, merged, softmax
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -7,7 +7,7 @@ from typing import Any
 
 from peftkit.contracts import IGNORED, Example, Row
 from peftkit.errors import RowError
-from peftkit.examples.shapes import Rows, Shape, json_of, utf8_bytes
+from peftkit.tasks.text_generation.shapes import Rows, Shape, json_of, utf8_bytes
 
 
 class PromptCompletion(Shape):

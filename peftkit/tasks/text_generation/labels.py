@@ -8,8 +8,8 @@ from typing import Any
 from peftkit.contracts import IGNORED, Batch, Example, Reading
 from peftkit.errors import RowError, UserError, suggest
 from peftkit.examples.likelihood import given_token_loss
-from peftkit.examples.prompts import PromptCompletion
 from peftkit.examples.texts import extracted
+from peftkit.tasks.text_generation.prompts import PromptCompletion
 
 LABELS = ("task", "labels")
 

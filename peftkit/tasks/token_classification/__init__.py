@@ -12,10 +12,10 @@ from pydantic import NonNegativeInt
 from peftkit.contracts import IGNORED, Batch, Example, Prediction, Reading, Row, Task, TaskSettings
 from peftkit.errors import Key, RowError, UserError, suggest
 from peftkit.examples import Classes, collate_tokens
-from peftkit.examples.tags import OUTSIDE, Scheme, scheme_of, type_of
-from peftkit.examples.words import in_windows, takes_space, text_of, tokenize_words, words_of
 from peftkit.metrics.classification import per_class
 from peftkit.metrics.token_classification import per_type
+from peftkit.tasks.token_classification.tags import OUTSIDE, Scheme, scheme_of, type_of
+from peftkit.tasks.token_classification.words import in_windows, takes_space, text_of, tokenize_words, words_of
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from peftkit.contracts import Batch, Example, Reading
 from peftkit.errors import RowError, UserError
-from peftkit.examples.choice_scoring import SCORING, Scoring, by_row, highest, too_long
-from peftkit.examples.choices import Question
+from peftkit.tasks.multiple_choice.choices import Question
+from peftkit.tasks.multiple_choice.scoring import SCORING, Scoring, by_row, highest, too_long
 
 if TYPE_CHECKING:
     from torch import Tensor

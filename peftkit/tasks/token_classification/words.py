@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from peftkit.contracts import Example
 from peftkit.errors import UserError
 from peftkit.examples.tokens import MADE_WHEN_PADDED
-from peftkit.examples.windows import windows
+from peftkit.tasks.token_classification.windows import windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from peftkit.contracts import IGNORED, Batch, Example, Reading
 from peftkit.errors import RowError, UserError
-from peftkit.examples.choice_scoring import SCORING, Scoring, by_row, highest, too_long
-from peftkit.examples.choices import CHOICES, Question
 from peftkit.examples.likelihood import next_token_loss
+from peftkit.tasks.multiple_choice.choices import CHOICES, Question
+from peftkit.tasks.multiple_choice.scoring import SCORING, Scoring, by_row, highest, too_long
 
 if TYPE_CHECKING:
     from torch import Tensor

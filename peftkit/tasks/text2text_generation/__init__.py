@@ -10,8 +10,8 @@ from peftkit.contracts import IGNORED, Batch, Example, Reading, Row, Task, TaskS
 from peftkit.errors import RowError, UserError
 from peftkit.examples import collate_tokens, tokenize
 from peftkit.examples.generation import GenerationSettings, Positive, generated
-from peftkit.examples.targets import decoder_positions, load_target_tokenizer, target_tokens
 from peftkit.examples.texts import Pattern, text_prediction, text_reference
+from peftkit.tasks.text2text_generation.targets import decoder_positions, load_target_tokenizer, target_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,10 +14,10 @@ from pydantic import model_validator
 from peftkit.contracts import Batch, Example, Prediction, Reading, Row, Task, TaskSettings
 from peftkit.errors import RowError, UserError, suggest
 from peftkit.examples import collate_tokens
-from peftkit.examples.choice_head import Head
-from peftkit.examples.choice_likelihood import Likelihood, Normalization, placeholders
-from peftkit.examples.choice_scoring import Scoring
-from peftkit.examples.choices import AnswerIs, Choices, Question
+from peftkit.tasks.multiple_choice.choices import AnswerIs, Choices, Question
+from peftkit.tasks.multiple_choice.head import Head
+from peftkit.tasks.multiple_choice.likelihood import Likelihood, Normalization, placeholders
+from peftkit.tasks.multiple_choice.scoring import Scoring
 
 if TYPE_CHECKING:
     from torch import Tensor
