@@ -78,7 +78,7 @@ COMPARISONS = (
         {"sentence2": "text", "sentence1": "text_pair"},
     ),
     Comparison(
-        "token-classification", "token-classification", "wnut17", "entity_f1", settings(1e-2, 16, 128), 600, 300
+        "token-classification", "token-classification", "fin_ner", "entity_f1", settings(5e-3, 16, 128), 600, 300
     ),
     Comparison(
         "question-answering",

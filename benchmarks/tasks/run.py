@@ -49,12 +49,12 @@ def main(names: Sequence[str]) -> None:
     if not SHARED.is_dir():
         print(f"skipped: {SHARED} is not here; it holds the data sets and small models of these runs")
         return
-    paths = [path for path in sorted((HERE / "recipes").glob("*.yaml")) if not names or path.stem in names]
+    there = {path.stem: path for path in sorted((HERE / "recipes").glob("*.yaml"))}
     for folder, arguments in BASES.items():
         if not (Path("build/bases") / folder).is_dir():
             make_base(arguments)
-    for path in paths:
-        run(path.stem, load_recipe(path))
+    for name in names or there:
+        run(name, load_recipe(there[name]))
 
 
 def run(name: str, recipe: Recipe) -> None:
