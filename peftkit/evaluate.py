@@ -20,17 +20,24 @@ if TYPE_CHECKING:
 class Evaluation:
     """Scores of one model on one split, and row by row what they come from."""
 
+    split: str
     scores: dict[str, float]
     """By metric name; ``loss`` too where rows have labels."""
     detail: dict[str, Any]
     """What does not fit a column, e.g. a per-class table."""
     predictions: list[Prediction]
     references: list[Any]
+    numbers: list[int]
+    """Each row's number at the source, from 1."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat row per example: ``row`` (from 0), ``reference``, and the prediction's fields."""
-        pairs = zip(self.predictions, self.references, strict=True)
-        return [{"row": i, "reference": reference, **found} for i, (found, reference) in enumerate(pairs)]
+        """One flat row a scored row: ``row`` (from 0), ``source_row`` (its number at the source, from 1),
+        ``reference``, and the prediction's fields."""
+        scored = zip(self.numbers, self.references, self.predictions, strict=True)
+        return [
+            {"row": place, "source_row": number, "reference": reference, **found}
+            for place, (number, reference, found) in enumerate(scored)
+        ]
 
 
 def read(
@@ -107,7 +114,14 @@ def evaluate(
     scores = {name: metric(name).compute(predictions, rows.references) for name in task.metrics}
     if loss is not None:
         scores["loss"] = loss
-    return Evaluation(scores, task.detail(predictions, rows.references), predictions, rows.references)
+    return Evaluation(
+        split=rows.split,
+        scores=scores,
+        detail=task.detail(predictions, rows.references),
+        predictions=predictions,
+        references=rows.references,
+        numbers=rows.numbers,
+    )
 
 
 def _joined(rows: Encoded, task: Task, readings: list[list[Reading]]) -> list[Prediction]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from peftkit.contracts import Batch, Method, Task
 from peftkit.data import Encoded
 from peftkit.errors import PeftkitError, UserError
-from peftkit.model import load_base
+from peftkit.model import load_base, load_config
 from peftkit.recipe import Recipe
 from peftkit.record import PREDICTIONS_FILE, RECORD_FILE, Record, content_of
 
@@ -125,7 +126,7 @@ def save_run(
         config.update(task.config())  # what was chosen in training (thresholds) is kept with the model
         method.save(model, folder)
         if not (folder / COMPLETE_CONFIG).exists():
-            config.to_json_file(folder / ADAPTER_MODEL_CONFIG)
+            save_model_config(config, recipe, folder)
         task.processor.save_pretrained(folder)
         (folder / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
         for file in folder.glob("*.safetensors"):
@@ -134,6 +135,15 @@ def save_run(
         (folder / MANIFEST).write_text("".join(f"{name}\n" for name in sorted(file.name for file in folder.iterdir())))
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+
+
+def save_model_config(config: Any, recipe: Recipe, folder: Path) -> None:
+    """Writes the config of the model under an adapter, with no quantization that its base's checkpoint has not got:
+    transformers would take one for that of weights that are quantized on disk."""
+    content = json.loads(config.to_json_string())
+    if getattr(load_config(recipe.model), "quantization_config", None) is None:
+        content.pop("quantization_config", None)
+    (folder / ADAPTER_MODEL_CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def saved_config(folder: Path) -> dict[str, Any]:
@@ -160,12 +170,12 @@ def check_reload(
         PeftkitError: the reloaded model is not the trained one.
     """
     batch = task.collate(rows.examples[:CHECKED_ROWS]).to(accelerator.device)
-    trained = _logits(model, batch, accelerator)
-    if recipe.quantization is None:
+    trained = logits_of(model, batch, accelerator)
+    if all(parameter.is_floating_point() for parameter in model.parameters()):  # packed weights stay where they are
         model.to("cpu")  # two models need not fit the device together
     base = load_base(recipe, task, accelerator.device, seed=recipe.seed + 1)
     fresh = method.load(base, folder).to(accelerator.device)
-    again = _logits(fresh, batch, accelerator)
+    again = logits_of(fresh, batch, accelerator)
     difference = float((trained - again).abs().max())
     allowed = TOLERANCE[recipe.model.dtype] * max(1.0, float(trained.abs().max()))
     if not difference <= allowed:
@@ -175,7 +185,7 @@ def check_reload(
     return difference
 
 
-def _logits(model: Module, batch: Batch, accelerator: Accelerator) -> Tensor:
+def logits_of(model: Module, batch: Batch, accelerator: Accelerator) -> Tensor:
     """All that the model's outputs call logits, one after the other."""
     import torch
 

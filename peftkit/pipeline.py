@@ -18,7 +18,7 @@ from peftkit.reading import read_rows
 from peftkit.recipe import Recipe
 from peftkit.record import Record
 from peftkit.tasks import TASKS
-from peftkit.training import Loop, import_stack, make_accelerator, plan_steps, track
+from peftkit.training import Guard, Loop, import_stack, make_accelerator, plan_steps, track
 
 
 def run(
@@ -52,6 +52,8 @@ def run(
             journal.resolve(encoded, max_length=limit, total_steps=steps)
         with journal.phase("load"):
             base = load_base(recipe, task, accelerator.device)
+            guard = Guard(accelerator, method, base, task, encoded["train"])
+            journal.watchers.append(guard)
             model = prepare(method.attach(base, steps), recipe.training)
             journal.model_ready(model)
 
@@ -81,7 +83,7 @@ def run(
                 history=journal.history,
             )
             loop.run()
-            journal.trained(loop, method.reach(model) | method.outcome(model))
+            journal.trained(loop, method.reach(model) | method.outcome(model) | guard.findings())
         if task.calibrated or "test" not in encoded:
             judge("validation")
         if "test" in encoded:

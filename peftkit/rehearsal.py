@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from peftkit.adapters.targets import collapsed
 from peftkit.contracts import Base
 from peftkit.data import Given
 from peftkit.errors import UserError, located
@@ -56,5 +57,6 @@ def rehearse(recipe: Recipe, rows: Given | None = None) -> dict[str, Any]:
         "optimizer_steps": steps,
         "trainable_parameters": trainable,
         "total_parameters": total,
+        "trained": collapsed(name for name, parameter in model.named_parameters() if parameter.requires_grad),
         "method": method.reach(model),
     }

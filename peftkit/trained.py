@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftkit.contracts import Method, Prediction, Row, Task
-from peftkit.data import Given, encode, load_splits, load_whole, with_files
+from peftkit.data import Encoded, Given, encode, load_splits, load_whole, with_files
 from peftkit.errors import UserError, located, unknown
 from peftkit.evaluate import Evaluation, evaluate, predict
 from peftkit.methods import METHODS
@@ -54,32 +54,51 @@ class Trained:
 
         if not lines:
             return []
-        given = [self.task.row(line) if isinstance(line, str) else dict(line) for line in lines]
+        if isinstance(lines, str):
+            raise UserError(f"expected a list of lines or rows, given the text {lines!r:.60}")
+        given = [self._row(number, line) for number, line in enumerate(lines, 1)]
         found = with_files(Dataset.from_list(given), self.task, Path.cwd())
         rows = encode(found, self.task, self.max_length, split="given", labelled=False)
         return predict(self.model, rows, self.task, self.accelerator, self.recipe.training.eval_batch_size)
 
-    def evaluate(self, split: str = "test", rows: Given | None = None) -> Evaluation:
+    def evaluate(self, split: str | None = None, rows: Given | None = None) -> Evaluation:
         """Scores on a split of the recipe's data, or of `rows` where they came from Python.
+
+        By default the split that a run scores: test, or validation where there are no test rows.
 
         Raises:
             UserError: there is no such split, or a row cannot be read.
         """
+        encoded = self.encoded(split, rows)
+        return evaluate(self.model, encoded, self.task, self.accelerator, self.recipe.training.eval_batch_size)
+
+    def encoded(self, split: str | None = None, rows: Given | None = None) -> Encoded:
+        """A split of the recipe's data, or of `rows`, as what goes through the model. Raises as `evaluate` does."""
         if self.recipe.data.source == NO_ROWS:
             raise UserError("an adapter brings no rows to score; give data.source=…")
         data = self.recipe.data
         with located(self.recipe.place):
-            part = self._rows(split, rows)
-            encoded = encode(part, self.task, self.max_length, split=split, invalid_rows=data.invalid_rows)
-        return evaluate(self.model, encoded, self.task, self.accelerator, self.recipe.training.eval_batch_size)
+            name, part = self._rows(split, rows)
+            return encode(part, self.task, self.max_length, split=name, invalid_rows=data.invalid_rows)
 
-    def _rows(self, split: str, given: Given | None) -> Dataset:
+    def _rows(self, split: str | None, given: Given | None) -> tuple[str, Dataset]:
+        """The split that is asked for, by its name, and its rows."""
         if self.other_data:
-            return load_whole(self.recipe.data, self.task, split, given)
+            name = split or "test"
+            return name, load_whole(self.recipe.data, self.task, name, given)
         splits = load_splits(self.recipe.data, self.task, given)
-        if split not in splits:
-            raise UserError(unknown("split", split, splits))
-        return splits[split]
+        name = split or ("test" if "test" in splits else "validation")
+        if name not in splits:
+            raise UserError(unknown("split", name, splits))
+        return name, splits[name]
+
+    def _row(self, number: int, line: str | Row) -> dict[str, Any]:
+        """A line or a row as a row; its number is told where it is neither."""
+        if isinstance(line, str):
+            return self.task.row(line)
+        if not isinstance(line, Mapping):
+            raise UserError(f"row {number}: expected text, or a dict of columns, given {line!r:.60}")
+        return dict(line)
 
 
 def load(folder: str | Path, overrides: Sequence[str] = ()) -> Trained:
@@ -93,7 +112,7 @@ def load(folder: str | Path, overrides: Sequence[str] = ()) -> Trained:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    recipe = _recipe(folder, overrides)
+    recipe = recipe_in(folder, overrides)
     method, task = METHODS[recipe.method.name](recipe.method), TASKS[recipe.task.name](recipe.task)
     task.restore(saved_config(folder))
     accelerator = make_accelerator(recipe, folder)
@@ -120,8 +139,8 @@ def untrained(recipe: Recipe) -> Trained:
     return Trained(recipe, task, method, model, accelerator, limit)
 
 
-def _recipe(folder: Path, overrides: Sequence[str]) -> Recipe:
-    """The run's own recipe, or one made up from an adapter's configuration."""
+def recipe_in(folder: Path, overrides: Sequence[str]) -> Recipe:
+    """The run's own recipe, or one made up from an adapter's configuration; no weights are loaded. Raises UserError."""
     if (folder / RECIPE_FILE).is_file():
         recipe = load_recipe(folder / RECIPE_FILE, ["training.report_to=[]", *overrides])
         if (trained := load_recipe(folder / RECIPE_FILE).method) != recipe.method:

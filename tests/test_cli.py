@@ -26,7 +26,8 @@ from tests.conftest import toy_rows, write_jsonl
 
 COMMANDS = (
     ("train",), ("evaluate",), ("predict",), ("bench",), ("report",), ("check",), ("methods",), ("schema",),
-    ("recipes",), ("recipes", "list"), ("recipes", "show"), ("recipes", "copy"),
+    ("recipes",), ("recipes", "list"), ("recipes", "show"), ("recipes", "copy"), ("merge",), ("export",), ("card",),
+    ("push",), ("tasks",), ("metrics",),
 )  # fmt: skip
 
 
@@ -283,6 +284,8 @@ class TestTrained:
 
     def test_predict_of_nothing_is_nothing(self, done: tuple[Path, str]) -> None:
         assert well("predict", done[0], stdin="") == ""
+        ended = call("predict", done[0], stdin="word1\nword\udcff2\n")  # how Python hands on a byte that is no text
+        assert (ended.code, ended.out, ended.err) == (2, "", "peftkit: standard input, line 2: not UTF-8 text\n")
 
     def test_predict_needs_only_the_adapter(self, done: tuple[Path, str], adapter: Path) -> None:
         texts = ["word0 word1 word2", "word20 word21"]

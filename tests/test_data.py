@@ -329,8 +329,17 @@ def test_a_row_that_cannot_be_read_is_told_by_its_number(monkeypatch):
 def test_a_line_of_a_pair_is_parted_by_a_tab():
     assert task(text_pair="other").row("a b\tc") == {"text": "a b", "other": "c"}
     assert task().row("a\tb") == {"text": "a\tb"}
-    with pytest.raises(UserError, match="with a tab between, given 'a b'"):
+    with pytest.raises(UserError, match="with a tab between, or JSON, given 'a b'"):
         task(text_pair="other").row("a b")
+
+
+def test_a_json_line_is_a_row_and_not_a_text():
+    assert task().row('{"text": "a\\tb", "label": "c"}') == {"text": "a\tb"}
+    assert task(text_pair="other").row('{"text": "a", "other": "b\\tc"}') == {"text": "a", "other": "b\tc"}
+    for text in ("{not json}", "[1, 2]", "12"):
+        assert task().row(text) == {"text": text}
+    with pytest.raises(UserError, match=r"""a JSON line without 'text': write {"text": …}, given '{"txt": "a"}'"""):
+        task().row('{"txt": "a"}')
 
 
 # --- The cache -------------------------------------------------------------------------------------------------------

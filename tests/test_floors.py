@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("evaluate", "reading", "training"),
     ("journal", "output"),
     ("pipeline", "trained", "rehearsal"),
-    ("reports", "suites"),
+    ("interop", "reports", "suites"),
     ("cli",),
     ("__main__",),
 )

@@ -88,6 +88,7 @@ def test_predictions_stand_beside_the_record_and_give_its_scores(done: tuple[Pat
     folder, record = done
     rows = pyarrow.parquet.read_table(folder / PREDICTIONS_FILE).to_pylist()
     assert [row["row"] for row in rows] == list(range(31))
+    assert [row["source_row"] for row in rows] == list(range(1, 32))
     assert sum(row["label"] == row["reference"] for row in rows) / 31 == pytest.approx(record.scores["accuracy"])
 
 
@@ -130,6 +131,19 @@ def test_a_loaded_run_scores_as_the_record_says(done: tuple[Path, Record]) -> No
     assert peftkit.load(folder).evaluate("test").scores == pytest.approx(record.scores)
     with pytest.raises(UserError, match="unknown split 'tset', did you mean test"):
         peftkit.load(folder).evaluate("tset")
+
+
+def test_what_is_given_to_predict_is_lines_or_rows(done: tuple[Path, Record]) -> None:
+    model = peftkit.load(done[0])
+    lines = ["word1 word2", '{"text": "word1 word2"}', {"text": "word1 word2"}]
+    assert len({prediction["score"] for prediction in model.predict(lines)}) == 1
+    for given, told in (
+        ("word1 word2", "expected a list of lines or rows, given the text 'word1 word2'"),
+        ([None], "row 1: expected text, or a dict of columns, given None"),
+        ([{"txt": "word1"}], r"row 1: no column 'text', did you mean txt\? \(columns there: txt\)"),
+    ):
+        with pytest.raises(UserError, match=told):
+            model.predict(given)  # type: ignore[arg-type]
 
 
 def test_a_loaded_run_scores_other_data_whole(done: tuple[Path, Record], toy_data: Path) -> None:

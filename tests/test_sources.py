@@ -170,7 +170,11 @@ def test_a_column_may_begin_in_a_later_row(tmp_path):
         *((f"rows.csv{by}", "not packed", ": cannot be read: ") for by in COMPRESSIONS),
         *((f"rows.csv{by}", packed(b"text,label\n" * 99, by)[:-9], ": cannot be read: ") for by in COMPRESSIONS),
         *((f"rows.csv{by}", packed(LONG, by)[:9] + b"x" * 99, ": cannot be read: ") for by in COMPRESSIONS),
-        ("rows.csv.gz", gzip.compress(b"text,label\n" * 99)[:-3], ": cannot be read: Truncated compressed stream"),
+        (
+            "rows.csv.gz",
+            gzip.compress(b"text,label\n" * 99, mtime=0)[:-3],
+            ": cannot be read: Truncated compressed stream",
+        ),
         ("rows.csv.gz", "", ": holds no rows"),
         ("rows.csv.lz4", "", ": unknown compression '.lz4' (allowed: .bz2, .gz, .xz, .zst)"),
         ("rows.csv.zip", "", ": unknown compression '.zip' (allowed: .bz2, .gz, .xz, .zst)"),

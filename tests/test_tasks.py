@@ -84,6 +84,7 @@ class TestTask:
         assert again.evaluate("test").scores == pytest.approx(record.scores, rel=1e-4, nan_ok=True)
         table = pyarrow.parquet.read_table(tmp_path / "run" / PREDICTIONS_FILE).to_pylist()
         assert [row["row"] for row in table] == list(range(31))
+        assert [row["source_row"] for row in table] == list(range(1, 32))
 
     def test_the_loss_is_a_sum_and_reading_does_not_depend_on_the_batch(
         self, name: str, toys: Any, tmp_path: Path

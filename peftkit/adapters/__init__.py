@@ -1,6 +1,34 @@
 """What the methods that live in a peft adapter share. Loads neither peft nor torch."""
 
 from peftkit.adapters.attaching import Adapter
+from peftkit.adapters.passthrough import OWN, Passthrough, made
+from peftkit.adapters.prompts import Prompts
+from peftkit.adapters.sizes import (
+    IN_THE_INPUT,
+    IN_THE_LAYER,
+    IN_THE_WEIGHT,
+    OF_BOTH_SIDES,
+    OF_THE_INPUT,
+    AtMost,
+    Divides,
+    Size,
+)
 from peftkit.adapters.targets import ALL_LINEAR, NO_TARGETS
 
-__all__ = ["ALL_LINEAR", "NO_TARGETS", "Adapter"]
+__all__ = [
+    "ALL_LINEAR",
+    "IN_THE_INPUT",
+    "IN_THE_LAYER",
+    "IN_THE_WEIGHT",
+    "NO_TARGETS",
+    "OF_BOTH_SIDES",
+    "OF_THE_INPUT",
+    "OWN",
+    "Adapter",
+    "AtMost",
+    "Divides",
+    "Passthrough",
+    "Prompts",
+    "Size",
+    "made",
+]

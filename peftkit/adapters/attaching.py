@@ -6,6 +6,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from peftkit.adapters.fitting import refuse_other_base
 from peftkit.adapters.targets import NO_TARGETS, coverage, resolve_targets
 from peftkit.contracts import Base, Method
 from peftkit.errors import UserError
@@ -24,6 +25,7 @@ class Adapter(Method):
 
     peft_type: ClassVar[str | None] = None
     """peft's name of the adapters that this method alone makes; a folder without a recipe is loaded by it."""
+    mergeable: ClassVar[bool] = True
 
     @abstractmethod
     def peft_config(self, base: Base, total_steps: int) -> PeftConfig:
@@ -55,6 +57,7 @@ class Adapter(Method):
 
         import peftkit.tuners  # noqa: F401 - registers our own tuners with peft
 
+        refuse_other_base(base, folder)
         try:
             model: Module = PeftModel.from_pretrained(base.model, str(folder))
         except (RuntimeError, ValueError, OSError) as error:
@@ -63,7 +66,7 @@ class Adapter(Method):
         return model
 
     def reach(self, model: Any) -> dict[str, Any]:
-        return coverage(model)
+        return coverage(model, getattr(self.settings, "target_modules", None))
 
 
 def one_line(error: BaseException) -> str:

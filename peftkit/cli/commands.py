@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from peftkit.cli import tables
-from peftkit.cli.shelf import AsJson, Overrides, RecipeName, print_json, recipes
+from peftkit.cli import sharing, tables
+from peftkit.cli.shelf import AsJson, Overrides, RecipeName, lines_of_input, print_json, recipes
 
 if TYPE_CHECKING:
     from peftkit.record import Record
@@ -27,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(recipes, name="recipes")
 tables.add_to(app)
+sharing.add_to(app)
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
 
@@ -73,7 +73,7 @@ def train(
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run's output folder; or a recipe, for its base.", metavar="RUN")],
     overrides: Overrides = None,
-    split: Annotated[str, typer.Option(help="Which rows to score: train, validation or test.")] = "test",
+    split: Annotated[str | None, typer.Option(help="train, validation or test; by default what a run scores.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a trained run again, also on other data (data.source=…); or a recipe's base before any training."""
@@ -86,9 +86,10 @@ def evaluate(
     if not _is_main_process():
         return
     if as_json:
-        print_json({"split": split, "rows": len(result.references), "scores": result.scores, "detail": result.detail})
+        counts = {"split": result.split, "rows": len(result.references)}
+        print_json({**counts, "scores": result.scores, "detail": result.detail})
         return
-    print(f"{split}: {len(result.references)} rows")
+    print(f"{result.split}: {len(result.references)} rows")
     for name, value in result.scores.items():
         print(f"  {name:24} {value:.4f}")
 
@@ -97,12 +98,16 @@ def evaluate(
 def predict(
     run: Annotated[Path, typer.Argument(help="The output folder of a run, or an adapter's folder.", metavar="RUN")],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; lines of standard input by default.")] = None,
+    adapter: Annotated[list[Path] | None, typer.Option(help="Another run on the same base; may be repeated.")] = None,
 ) -> None:
-    """Read texts, write one JSON line a prediction."""
+    """Read texts, write one JSON line a prediction; with --adapter one for every text and adapter."""
     from peftkit.trained import load
 
+    if adapter:
+        sharing.predict_with_each([run, *adapter], texts)
+        return
     model = load(run)
-    lines = texts or [line.rstrip("\n") for line in sys.stdin]
+    lines = texts or lines_of_input()
     predictions = model.predict(lines)
     if not _is_main_process():
         return
@@ -151,7 +156,12 @@ def report(
 
 
 @app.command()
-def check(recipe: RecipeName, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def check(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name all targets and all that is trained.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say what a recipe would do, or all that is wrong with it, without training."""
     from peftkit.recipe import load_recipe
     from peftkit.rehearsal import rehearse
@@ -169,7 +179,12 @@ def check(recipe: RecipeName, overrides: Overrides = None, as_json: AsJson = Fal
     print(f"  new head    {', '.join(found['head']) or 'none'}")
     print(f"  adapter in  {_in_short(found['method'].get('targeted_modules', []))}")
     limit = f", rows cut to {found['max_length']} tokens" if found["max_length"] else ""
-    print(f"  peak rate   {found['learning_rate']:g}{limit}")
+    print(f"  rate        {found['learning_rate']:g} at its peak{limit}")
+    if verbose:
+        _print_targets(found["method"])
+        print("  trained")
+        for name in found["trained"]:
+            print(f"    {name}")
 
 
 @app.command()
@@ -187,6 +202,17 @@ def _rows_in_short(split: str, part: dict[str, Any]) -> str:
     notes += [f"{dropped:,} dropped"] if (dropped := sum(part["rows_dropped"].values())) else []
     told = f" ({', '.join(notes)})" if notes else ""
     return f"{split} {part['rows']:,}{told}"
+
+
+def _print_targets(reach: dict[str, Any]) -> None:
+    """Who chose the targets, what each pattern reached, and the shares of the base that they are."""
+    if not reach.get("targeted_modules"):
+        return
+    linear, parameters = reach["targeted_linear_share"], reach["targeted_parameter_share"]
+    print(f"  coverage    {linear:.1%} of the linear layers, {parameters:.1%} of the base's parameters, head left out")
+    print(f"  targets     by {reach['targets_by']}")
+    for pattern, names in reach["targets_by_pattern"].items():
+        print(f"    {pattern}: {', '.join(names)}")
 
 
 def _in_short(names: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,20 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 def print_json(value: Any) -> None:
     """Prints a result for programs."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def lines_of_input() -> list[str]:
+    """Standard input, line by line. Raises UserError where it is not UTF-8."""
+    from peftkit.errors import UserError
+
+    lines: list[str] = []
+    try:
+        for line in sys.stdin:
+            line.encode()  # bytes that are no text may have been let through as surrogates
+            lines.append(line.rstrip("\n"))
+    except UnicodeError:
+        raise UserError(f"standard input, line {len(lines) + 1}: not UTF-8 text") from None
+    return lines
 
 
 @recipes.command("list")

@@ -66,13 +66,24 @@ class Method(ABC):
     """Peak learning rate where the recipe gives none; the source is in the class's docstring."""
     quantizable: ClassVar[bool] = True
     """Whether it can train on an 8- or 4-bit base."""
+    unquantizable: ClassVar[str] = "trains the base itself and cannot do so"
+    """What it does there where it cannot; ``in 4 bits`` follows."""
     checkpointable: ClassVar[bool] = True
     """Whether it works with gradient checkpointing."""
     half_precision: ClassVar[bool] = True
     """Whether it works where the base's weights, or a quantized base's products, are in half precision."""
+    mergeable: ClassVar[bool] = False
+    """Whether what it trained can be folded into the base's own weights, so that an ordinary model is left."""
+
+    identity_at_start: ClassVar[bool] = False
+    """Whether the attached model computes at first what the base computes; see `starts_as_base`."""
 
     def __init__(self, settings: MethodSettings) -> None:
         self.settings = settings
+
+    def starts_as_base(self) -> bool:
+        """Whether these settings keep what `identity_at_start` promises; every run holds the method to it."""
+        return self.identity_at_start
 
     @abstractmethod
     def attach(self, base: Base, total_steps: int) -> Module:

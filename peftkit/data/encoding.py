@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from peftkit.contracts import PLACE, ROW_NUMBER, Example, Task
 from peftkit.data.cache import cached, key_of
-from peftkit.errors import RowError, UserError
+from peftkit.errors import RowError, UserError, suggest
 from peftkit.recipe import InvalidRows
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ BLOCK = 1000
 class Encoded:
     """The rows of one split as what goes through the model."""
 
+    split: str
     examples: list[Example]
     """What goes through the model at a time; one or more a row."""
     owners: list[int]
@@ -41,6 +42,12 @@ class Encoded:
     """Rows that were left out: why → how many."""
     fingerprint: str
     """16 hex digits over the encoded content."""
+
+    @property
+    def numbers(self) -> list[int]:
+        """The number of each row at the source, from 1."""
+        known = ROW_NUMBER in self.rows.column_names
+        return list(self.rows[ROW_NUMBER]) if known else list(range(1, len(self.rows) + 1))
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -92,6 +99,7 @@ def encode(
     if labelled and not examples:
         raise UserError(f"split {split}: none of its rows has a part that the model can read", ("data", "source"))
     return Encoded(
+        split=split,
         examples=examples,
         owners=[number for number, of_row in enumerate(per_row) for _ in of_row],
         lengths=[task.length(example) for example in examples],
@@ -136,12 +144,21 @@ def _one_by_one(block: Mapping[str, list[Any]], start: int, task: Task, max_leng
 
 
 def _examples(block: Mapping[str, list[Any]], task: Task, max_length: int | None) -> list[list[Example]]:
-    """The task's examples of rows none of whose cells is empty. Raises RowError."""
+    """The task's examples of rows none of whose cells is empty. Raises RowError.
+
+    A column that the task cannot do without may be missing where rows are typed or given to predict from.
+    """
     for setting, column in task.columns().items():
         for number, cell in enumerate(block.get(column, ())):
             if cell is None:
                 raise RowError(f"column {column!r} is empty", number, ("task", setting))
-    return task.encode(block, max_length)
+    try:
+        return task.encode(block, max_length)
+    except KeyError as error:
+        if (column := error.args[0]) not in task.columns().values() or column in block:
+            raise
+        there = ", ".join(name for name in block if name != ROW_NUMBER)
+        raise RowError(f"no column {column!r}{suggest(column, block)} (columns there: {there})") from None
 
 
 def _single_rows(block: Mapping[str, list[Any]]) -> Iterator[dict[str, list[Any]]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
 
 from peftkit.contracts import Batch, Example, Prediction, Reading, Row, Task, TaskSettings
 from peftkit.examples.problems import MultiLabel, Problem, Regression, SingleLabel
@@ -23,9 +25,15 @@ class ClassificationSettings(TaskSettings):
         "single_label_classification"
     )
     """One class a row, a list of labels a row, or a number a row; the words are transformers'."""
-    threshold: float | None = None
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Probability from which a label is given, with several labels a row; by default chosen for each label on the
     validation rows, by its F1."""
+
+    @model_validator(mode="after")
+    def _threshold_of_labels(self) -> Self:
+        if self.threshold is not None and self.problem_type != "multi_label_classification":
+            raise ValueError("threshold goes with problem_type: multi_label_classification")
+        return self
 
 
 class Classification(Task):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -73,6 +74,7 @@ class Adalora(Adapter):
 
     settings_class: ClassVar[type[MethodSettings]] = AdaloraSettings
     learning_rate: ClassVar[float] = 1e-3
+    identity_at_start: ClassVar[bool] = True
     peft_type: ClassVar[str | None] = "ADALORA"
     settings: AdaloraSettings
 
@@ -84,6 +86,25 @@ class Adalora(Adapter):
         fields: dict[str, Any] = self.settings.model_dump(exclude={"name"}) | self.settings.schedule(total_steps)
         fields["lora_alpha"] = fields["lora_alpha"] or 2 * self.settings.target_r
         return AdaLoraConfig(total_step=total_steps, **fields)
+
+    def attach(self, base: Base, total_steps: int) -> Module:
+        model = super().attach(base, total_steps)
+        for name, parameter in model.named_parameters():
+            if ".ranknum." in name:  # a count, which peft unfreezes when it moves the adapter to the base's device or
+                parameter.requires_grad_(False)  # dtype (0.21.2, _move_adapter_to_device_of_base_layer)
+        return model
+
+    def load(self, base: Base, folder: Path) -> Module:
+        """peft makes the pruned layers anew in the base's dtype while it loads, which rounds what was saved where that
+        is half precision (0.21.2, resize_modules_by_rank_pattern): the saved values are put in place again."""
+        from safetensors.torch import load_file
+
+        model = super().load(base, folder)
+        saved = load_file(folder / "adapter_model.safetensors")
+        for name, parameter in model.named_parameters():
+            if (values := saved.get(name.removesuffix(".default"))) is not None:
+                parameter.data = values.to(parameter.device)
+        return model
 
     def objections(self, total_steps: int) -> Iterator[str]:
         times = self.settings.schedule(total_steps)

@@ -26,6 +26,7 @@ class Bitfit(Adapter):
 
     settings_class: ClassVar[type[MethodSettings]] = BitfitSettings
     learning_rate: ClassVar[float] = 1e-3
+    identity_at_start: ClassVar[bool] = True
     half_precision: ClassVar[bool] = False  # the biases are the base's own and would be rounded at every step
 
     def peft_config(self, base: Base, total_steps: int) -> PeftConfig:

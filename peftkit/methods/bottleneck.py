@@ -42,7 +42,9 @@ class Bottleneck(Adapter):
 
     settings_class: ClassVar[type[MethodSettings]] = BottleneckSettings
     learning_rate: ClassVar[float] = 1e-3
+    identity_at_start: ClassVar[bool] = True
     peft_type: ClassVar[str | None] = "BOTTLENECK"
+    mergeable: ClassVar[bool] = False  # a function with a non-linearity inside is no weight
 
     def peft_config(self, base: Base, total_steps: int) -> PeftConfig:
         from peftkit.tuners import BottleneckConfig

@@ -26,6 +26,7 @@ class Full(Method):
 
     settings_class: ClassVar[type[MethodSettings]] = FullSettings
     learning_rate: ClassVar[float] = 5e-5
+    identity_at_start: ClassVar[bool] = True
     quantizable: ClassVar[bool] = False
 
     def attach(self, base: Base, total_steps: int) -> Module:

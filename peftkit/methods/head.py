@@ -27,6 +27,7 @@ class Head(Adapter):
 
     settings_class: ClassVar[type[MethodSettings]] = HeadSettings
     learning_rate: ClassVar[float] = 1e-2
+    identity_at_start: ClassVar[bool] = True
 
     def peft_config(self, base: Base, total_steps: int) -> PeftConfig:
         from peft import LoraConfig

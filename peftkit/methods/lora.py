@@ -55,6 +55,7 @@ class Lora(Adapter):
 
     settings_class: ClassVar[type[MethodSettings]] = LoraSettings
     learning_rate: ClassVar[float] = 5e-4
+    identity_at_start: ClassVar[bool] = True
     peft_type: ClassVar[str | None] = "LORA"
 
     def peft_config(self, base: Base, total_steps: int) -> PeftConfig:
@@ -64,3 +65,8 @@ class Lora(Adapter):
         fields: dict[str, Any] = self.settings.model_dump(exclude={"name"})
         fields["lora_alpha"] = fields["lora_alpha"] or 2 * self.settings.r
         return LoraConfig(**fields)
+
+    def starts_as_base(self) -> bool:
+        """With B zero; PiSSA and OLoRA take their factors out of the base's weights, exact to rounding only."""
+        assert isinstance(self.settings, LoraSettings)
+        return self.settings.init_lora_weights in (True, "gaussian")

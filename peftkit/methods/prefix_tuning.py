@@ -43,6 +43,7 @@ class PrefixTuning(Adapter):
     learning_rate: ClassVar[float] = 1e-2
     peft_type: ClassVar[str | None] = "PREFIX_TUNING"
     checkpointable: ClassVar[bool] = False
+    mergeable: ClassVar[bool] = False  # keys and values beside the text's own are no weights of the base
     settings: PrefixTuningSettings
 
     def peft_config(self, base: Base, total_steps: int) -> PeftConfig:

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 from peftkit.contracts import Base, Task
 from peftkit.errors import UserError
 from peftkit.model.head import head_modules
+from peftkit.model.quantized_checkpoint import (
+    Stored,
+    agreed,
+    packed_weights,
+    refuse_packed_head,
+    take_stored,
+    to_load,
+    without_packed,
+)
 from peftkit.model.quantizing import keep_trainable_on_cpu, quantization_config
 from peftkit.model.quiet import quiet
-from peftkit.recipe import Model, Recipe
+from peftkit.recipe import Model, Quantization, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -80,11 +89,14 @@ def load_base(recipe: Recipe, task: Task, device: torch.device, seed: int | None
     """
     from transformers import set_seed
 
-    empty = load_empty(recipe, task)
-    quantization, arguments = recipe.quantization, _arguments(recipe.model, empty.model.config)
+    empty, quantization, stored = _look(recipe, task)
+    arguments = _arguments(recipe.model, empty.model.config)
     if quantization:
         keep_trainable_on_cpu()
-        arguments["quantization_config"] = quantization_config(quantization, recipe.model.dtype, empty.head)
+        if stored:  # the checkpoint's own: transformers takes it from its config alone
+            empty.model.config.quantization_config = stored
+        else:
+            arguments["quantization_config"] = quantization_config(quantization, recipe.model.dtype, empty.head)
         arguments["device_map"] = {"": device}
     set_seed(recipe.seed if seed is None else seed)
     with _told_plainly(recipe.model):
@@ -94,20 +106,37 @@ def load_base(recipe: Recipe, task: Task, device: torch.device, seed: int | None
     model.requires_grad_(False)
     for name in empty.head:
         model.get_submodule(name).float()  # a head in half precision would lose small updates
-    return Base(model, empty.head, task.peft_task_type, quantization.bits if quantization else None)
+    return Base(model, empty.head, task.peft_task_type, empty.bits)
 
 
 def load_empty(recipe: Recipe, task: Task) -> Base:
-    """The base without weights (on the meta device), its head told apart; no memory, a fraction of a second."""
+    """The base without weights (on the meta device), its head told apart; no memory, a fraction of a second.
+
+    Raises:
+        UserError: the model is not there, or its checkpoint does not fit the architecture, the recipe's quantization or
+            its method.
+    """
+    return _look(recipe, task)[0]
+
+
+def _look(recipe: Recipe, task: Task) -> tuple[Base, Quantization | None, Stored | None]:
+    """The empty base, how its weights are quantized, and what to load a checkpoint with that was saved quantized."""
     config = load_config(recipe.model, task.config())
     if is_tokenizer(task.processor) and config.get_text_config().pad_token_id is None:
         config.pad_token_id = task.processor.pad_token_id
+    stored = take_stored(config)
+    quantization = agreed(recipe, stored).quantization
     with _told_plainly(recipe.model):
         model, info = _auto_class(task).from_pretrained(
             locate(recipe.model.name), **_arguments(recipe.model, config), device_map="meta", output_loading_info=True
         )
     model.requires_grad_(False)
-    return Base(model, head_modules(model, info, task.adds_head), task.peft_task_type)
+    packed = packed_weights(info) if stored else set()
+    head = head_modules(model, without_packed(info, packed), task.adds_head)
+    if stored and quantization:
+        refuse_packed_head(head, model, packed, recipe.model.name)
+        stored = to_load(stored, quantization, model, packed)
+    return Base(model, head, task.peft_task_type, quantization.bits if quantization else None), quantization, stored
 
 
 def longest_input(config: PreTrainedConfig, tokenizer: Any) -> int | None:

@@ -78,7 +78,7 @@ class Recipe(Settings):
             fits = ", ".join(name for name, other in METHODS.items() if other.quantizable)
             yield (
                 ("quantization",),
-                f"method {self.method.name} trains the base itself and cannot do so in {self.quantization.bits} bits; "
+                f"method {self.method.name} {method.unquantizable} in {self.quantization.bits} bits; "
                 f"use one of {fits}, or quantization: none",
             )
         if training.gradient_checkpointing and not method.checkpointable:

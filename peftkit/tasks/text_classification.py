@@ -10,6 +10,7 @@ from peftkit.contracts import Batch, Example, TaskSettings
 from peftkit.errors import RowError, UserError
 from peftkit.examples import collate_tokens, tokenize
 from peftkit.examples.classification import Classification, ClassificationSettings
+from peftkit.examples.typed import json_row
 
 
 class TextClassificationSettings(ClassificationSettings):
@@ -48,10 +49,13 @@ class TextClassification(Classification):
         return collate_tokens(examples, self.processor)
 
     def row(self, line: str) -> dict[str, Any]:
-        """One text a line; the two texts of a pair are parted by a tab."""
+        """One text a line; the two texts of a pair are parted by a tab; or JSON."""
+        columns = [column for column in (self.settings.text, self.settings.text_pair) if column]
+        if given := json_row(line, columns):
+            return given
         if not self.settings.text_pair:
             return {self.settings.text: line}
         first, tab, second = line.partition("\t")
         if not tab:
-            raise UserError(f"this model reads pairs: write both texts on a line with a tab between, given {line!r}")
+            raise UserError(f"this model reads pairs: write both texts with a tab between, or JSON, given {line!r:.60}")
         return {self.settings.text: first, self.settings.text_pair: second}

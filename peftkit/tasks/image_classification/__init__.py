@@ -10,6 +10,7 @@ from peftkit.archives import read_bytes
 from peftkit.contracts import PLACE, Batch, Example, File, TaskSettings
 from peftkit.errors import RowError, UserError
 from peftkit.examples.classification import Classification, ClassificationSettings
+from peftkit.examples.typed import json_row
 from peftkit.tasks.image_classification.augmentation import Augmentation, augmented
 from peftkit.tasks.image_classification.pictures import check_decodes, decoded, each
 
@@ -103,8 +104,8 @@ class ImageClassification(Classification):
         return Batch({"pixel_values": torch.stack(pixels)}, labels, examples, self.tokens * len(examples))
 
     def row(self, line: str) -> dict[str, Any]:
-        """The path of an image a line, relative to the current folder."""
-        return {self.settings.image: line}
+        """The path of an image a line, relative to the current folder; or JSON."""
+        return json_row(line, [self.settings.image]) or {self.settings.image: line}
 
     def _pixels(self, drawn: tuple[Example, float | None]) -> Tensor:
         """What the model sees of an example; augmented by a seed of its own, so that threads may come in any order."""

@@ -11,6 +11,7 @@ from peftkit.errors import RowError, UserError
 from peftkit.examples import collate_tokens, tokenize
 from peftkit.examples.generation import GenerationSettings, Positive, generated
 from peftkit.examples.texts import Pattern, text_prediction, text_reference
+from peftkit.examples.typed import json_row
 from peftkit.tasks.text2text_generation.targets import decoder_positions, load_target_tokenizer, target_tokens
 
 if TYPE_CHECKING:
@@ -173,8 +174,8 @@ class Text2TextGeneration(Task):
         return text_reference(self._targets(row[self.settings.text_target], 0), self.settings.extract)
 
     def row(self, line: str) -> dict[str, Any]:
-        """One text a line, without the prefix."""
-        return {self.settings.text: line}
+        """One text a line, without the prefix; or JSON."""
+        return json_row(line, [self.settings.text]) or {self.settings.text: line}
 
     # --- Parts of the above
 

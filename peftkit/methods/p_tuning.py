@@ -1,0 +1,48 @@
+"""P-tuning: the embeddings of virtual tokens come out of a small network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from peftkit.adapters import Prompts
+from peftkit.contracts import Base
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+
+class PTuning(Prompts):
+    """The model reads [f(P); E(x)], f a small network over the embeddings of virtual tokens (Liu et al. 2021,
+    arXiv:2103.10385; f three linear layers, or an LSTM with `encoder_reparameterization_type: LSTM`).
+
+    The network steadies training; only its output is kept, so a saved adapter predicts but cannot be trained further.
+    It is computed in float32, also under autocast. Restricted as `prompt-tuning` is. Defaults: 20 virtual tokens,
+    width 128 and learning rate 1e-3 are those of peft's example on GLUE
+    (examples/sequence_classification/P_Tuning.ipynb); the rest is peft's.
+    Parameters: t·hidden + (hidden + 1)·w + (w + 1)·w + (w + 1)·hidden at t virtual tokens and width w, once.
+    """
+
+    name: ClassVar[str] = "p-tuning"
+    peft_type: ClassVar[str | None] = "P_TUNING"
+    learning_rate: ClassVar[float] = 1e-3
+    defaults: ClassVar[Mapping[str, Any]] = {"num_virtual_tokens": 20, "encoder_hidden_size": 128}
+
+    def attach(self, base: Base, total_steps: int) -> Module:
+        model: Any = super().attach(base, total_steps)
+        network = model.prompt_encoder["default"]
+        network.forward = in_full_precision(network.forward, base.model.device.type)
+        return cast("Module", model)
+
+
+def in_full_precision(forward: Callable[..., Tensor], device: str) -> Callable[..., Tensor]:
+    """`forward` without autocast: what is saved is the network's output in float32, and so must be what was trained."""
+
+    def computed(*inputs: Any) -> Tensor:
+        import torch
+
+        with torch.autocast(device, enabled=False):
+            return forward(*inputs)
+
+    return computed
