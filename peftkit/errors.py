@@ -62,8 +62,9 @@ def located(place_of: Callable[[Key], str]) -> Iterator[None]:
 
 def suggest(given: str, allowed: Iterable[str]) -> str:
     """``, did you mean lora?`` for a near miss of one of `allowed`, else the empty string."""
-    near = difflib.get_close_matches(str(given), [str(name) for name in allowed], n=1, cutoff=0.6)
-    return f", did you mean {near[0]}?" if near else ""
+    near = difflib.get_close_matches(str(given), [str(name) for name in allowed], n=5, cutoff=0.6)
+    swapped = [name for name in near if sorted(name) == sorted(str(given))]  # two letters in the wrong order
+    return f", did you mean {(swapped or near)[0]}?" if near else ""
 
 
 def unknown(kind: str, given: str, allowed: Iterable[str]) -> str:

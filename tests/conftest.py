@@ -11,12 +11,20 @@ from typing import Any
 
 import pytest
 
+from peftkit.methods import METHODS
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["PEFTKIT_CACHE"] = tempfile.mkdtemp(prefix="peftkit-tests-")  # not the user's own
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C, and pass that on
 
+BY_NAME = [
+    name
+    for name, method in METHODS.items()
+    if not any(field.is_required() for field in method.settings_class.model_fields.values())
+]
+"""Methods of which a recipe need say no more than the name."""
 WORDS = [f"word{i}" for i in range(60)]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SIZES: dict[str, dict[str, Any]] = {

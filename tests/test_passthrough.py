@@ -304,6 +304,10 @@ class TestRegistered:
             logits(fresh_method.load(fresh, tmp_path / "saved")), logits(model), atol=2e-6, rtol=0
         )
 
+    def test_a_type_that_fails_on_a_quantized_base_does_so_under_any_name(self, recipe_of: Any) -> None:
+        with pytest.raises(UserError, match=r"^HRA .* in 8 bits; use quantization: none$"):
+            attached(recipe_of({"name": "peft", "peft_type": "HRA"}, quantization="8bit"))
+
     @pytest.mark.parametrize(
         "change, told",
         [
@@ -315,8 +319,6 @@ class TestRegistered:
             ({"fields": {"modules_to_save": ["x"]}}, r"peftkit sets modules_to_save itself"),
             ({"fields": {"strangeness": -1}}, r"strangeness must not be negative"),
             ({"fields": {"target_modules": ["kay"]}}, r"'kay' matches no module .*did you mean key\?"),
-            ({"package": None, "peft_type": "PROMPT_TUNING"}, "is a method here: use method: prompt-tuning"),
-            ({"package": None, "peft_type": "HRA"}, "HRA is a method here: use method: hra"),
             ({"package": None, "peft_type": "MULTITASK_PROMPT_TUNING"}, "a task has to know of; use prompt-tuning"),
         ],
     )

@@ -13,8 +13,8 @@ import pytest
 import peftkit
 from peftkit.contracts import Step, Watcher
 from peftkit.errors import OutOfMemory, PeftkitError, UserError
-from peftkit.methods import METHODS
 from peftkit.record import PREDICTIONS_FILE, Record
+from tests.conftest import BY_NAME
 
 FILES = {
     "model_config.json",
@@ -158,7 +158,7 @@ def test_an_adapter_without_its_recipe_still_predicts(done: tuple[Path, Record],
     assert peftkit.load(tmp_path).predict(text) == peftkit.load(done[0]).predict(text)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", BY_NAME)
 def test_every_method_runs_from_recipe_to_record(name: str, recipe_of: Any, tmp_path: Path) -> None:
     record = peftkit.run(recipe_of(name), tmp_path / "run")
     assert record.status == "ok"

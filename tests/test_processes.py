@@ -14,12 +14,16 @@ from typing import Any
 
 import pytest
 
-from peftkit.methods import METHODS
 from peftkit.record import Record
 from peftkit.suites.process import PRELOADED, start_method
 from tests.conftest import toy_rows, write_jsonl
 from tests.test_cli import call, told, well, write_recipe
 
+OWN_CODE = ("full", "head", "bitfit", "lora", "adalora", "bottleneck", "prefix-tuning")
+"""Methods with code of their own."""
+PASSED_THROUGH = ("ia3", "oft", "prompt-tuning")
+"""Some of those that peft does alone. Products of small factors (loha, lily) would do too, but not to these digits:
+their first gradients are so small that Adam makes rounding visible."""
 LIMIT = 240
 """Seconds after which a run counts as hanging."""
 
@@ -172,7 +176,7 @@ def in_two(commands: list[list[str]], folder: Path, fail: Mapping[int, str] | No
 @pytest.mark.slow
 def test_every_method_and_a_4_bit_base_give_the_run_of_one_process(recipe: Path, tmp_path: Path) -> None:
     """And the first process alone writes and prints."""
-    cases = [[f"method={name}"] for name in METHODS] + [["quantization=4bit"]]
+    cases = [[f"method={name}"] for name in (*OWN_CODE, *PASSED_THROUGH)] + [["quantization=4bit"]]
     commands = [
         ["train", str(recipe), *case, "training.epochs=1", "training.eval_strategy=no", "--json"] for case in cases
     ]

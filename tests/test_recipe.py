@@ -15,6 +15,7 @@ from peftkit.recipe import Recipe, load_recipe, schema, shipped
 from peftkit.recipe.groups import Training
 from peftkit.recipe.reading import dump_yaml, parse_yaml
 from peftkit.tasks import TASKS
+from tests.conftest import BY_NAME
 
 SHORT = "model: m\nmethod: lora\ntask: text-classification\ndata: rows\n"
 LONG = "model: {name: m}\nmethod: {name: lora}\ntask: {name: text-classification}\ndata: {source: rows}\n"
@@ -204,7 +205,7 @@ def test_full_on_a_quantized_base_is_refused_naming_what_works(written):
 
 
 @pytest.mark.parametrize("quantization", ["4bit", "8bit"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", BY_NAME)
 def test_every_method_but_those_that_train_the_base_may_be_quantized(method, quantization):
     def build() -> Recipe:
         return Recipe(**DOCUMENT | {"method": method, "quantization": quantization})
@@ -397,7 +398,7 @@ def test_to_yaml_reads_back_as_the_same_recipe(number, written):
     assert again == recipe and again.hash == recipe.hash and again.to_yaml() == recipe.to_yaml()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", BY_NAME)
 @pytest.mark.parametrize("task", TASKS)
 def test_the_shortest_recipe_of_every_method_and_task_is_four_lines(method, task, written):
     text = f"model: m\nmethod: {method}\ntask: {task}\ndata: rows\n"

@@ -19,7 +19,7 @@ def score_all(folder: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    from accelerate.state import AcceleratorState
+    from accelerate.state import AcceleratorState, PartialState
 
     from peftkit.data import encode, load_splits
     from peftkit.evaluate import evaluate
@@ -28,6 +28,7 @@ def score_all(folder: str) -> None:
     from peftkit.training import make_accelerator
     from tests.test_tasks import ready
 
+    PartialState._reset_state()  # a forked process inherits what earlier tests made
     found = {}
     for name in TOYS:
         recipe = load_recipe(Path(folder) / f"{name}.yaml")

@@ -20,6 +20,7 @@ from bases import main as make_base
 from peftkit import bench, load_recipe
 from peftkit.contracts import Task
 from peftkit.data import load_splits
+from peftkit.interop import merge
 from peftkit.metrics import metric
 from peftkit.recipe import Recipe
 from peftkit.record import RECORD_FILE, Record
@@ -42,6 +43,8 @@ BASES = {
     "small-vit": ["small_vit", "build/bases/small-vit"],
 }
 """What makes the bases that no file holds: arguments of bases.py by folder."""
+MERGED = {"squad_v2": ("squad_v1", Path("build/bases/minilm-squad"))}
+"""Runs that begin where another ended: whose adapter is merged, and where to."""
 
 
 def main(names: Sequence[str]) -> None:
@@ -60,6 +63,9 @@ def main(names: Sequence[str]) -> None:
 def run(name: str, recipe: Recipe) -> None:
     """Trains in a process of its own, keeps the record, and scores what it is to be held against."""
     kept = RESULTS / name
+    if name in MERGED and not MERGED[name][1].is_dir():
+        before, folder = MERGED[name]
+        merge(RUNS / "cells" / before, folder)
     if (kept / RECORD_FILE).exists() and Record.load(kept).status == "ok":
         return
     result = bench([Cell(name, recipe)], RUNS, rerun_failed=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from inspect import isabstract
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
-from pydantic import Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
 from peftkit.adapters.attaching import Adapter, one_line
 from peftkit.adapters.fields import known_fields
@@ -46,6 +46,12 @@ KINDS: dict[str, Any] = {
 }
 COUNTS = ("r", "u", "alpha", "lora_alpha", "randlora_alpha", "psoft_alpha", "num_virtual_tokens", "num_vectors", "topk")
 """Whole numbers of which peft would take 0 without a word, and train nothing or less than was meant."""
+
+
+class PeftSettings(MethodSettings):
+    """Settings made from a data file, which says what a field means: there is no source to look for docstrings in."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
 
 
 class Passthrough(Adapter):
@@ -151,7 +157,7 @@ def _settings_class(method: type[Passthrough]) -> type[MethodSettings]:
             fields[field] = _field(method, field, described)
     made = create_model(
         f"{method.__name__}Settings",
-        __base__=MethodSettings,
+        __base__=PeftSettings,
         __module__=method.__module__,
         __doc__=f"Fields of peft's {method.peft_type} config, under its names.",
         **fields,

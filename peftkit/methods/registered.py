@@ -54,8 +54,9 @@ class Registered(Adapter):
         if kind not in known:
             where = f"{self.settings.package} registers no" if self.settings.package else "peft itself has no"
             raise UserError(f"{where} tuner of that name: {unknown('peft_type', kind, known)}", ("method", "peft_type"))
-        if kind in (taken := _taken()):
-            raise UserError(f"{kind} is a method here: use method: {taken[kind]}", ("method", "peft_type"))
+        if base.bits and (own := _own_methods().get(kind)) and not own.quantizable:
+            told = f"{kind} {own.unquantizable} in {base.bits} bits; use quantization: none"
+            raise UserError(told, ("method", "peft_type"))
         self._check_fields({field.name for field in dataclasses.fields(known[kind]) if field.init})
         config = made(f"peft ({kind})", kind, self.settings.fields)
         if config.is_prompt_learning:
@@ -95,12 +96,13 @@ class Registered(Adapter):
                 )
 
 
-def _taken() -> dict[str, str]:
-    """peft's types that have a method of their own here, which knows what they can be combined with: type → name."""
-    found, waiting = {}, Adapter.__subclasses__()
+def _own_methods() -> dict[str, type[Adapter]]:
+    """The methods here that have a type of peft's for themselves, and know what it can be combined with."""
+    found: dict[str, type[Adapter]] = {}
+    waiting = Adapter.__subclasses__()
     while waiting:
         method = waiting.pop()
         waiting += method.__subclasses__()
         if method.peft_type is not None:
-            found[method.peft_type] = str(method.settings_class.model_fields["name"].default)
+            found[method.peft_type] = method
     return found

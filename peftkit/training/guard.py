@@ -63,6 +63,7 @@ class Guard(Watcher):
             self.batch = None
 
     def training_started(self, total_steps: int) -> None:
+        self.last_step = total_steps
         self.trainable = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.head_names = set(_trained_head(self.head, self.trainable))
         check_placement(self.model, self.accelerator.device)
@@ -78,17 +79,12 @@ class Guard(Watcher):
         if self.before is None:
             return
         self.counted += step.learning_rate > 0 and not self.accelerator.optimizer_step_was_skipped
-        if self.counted == ENOUGH_STEPS:
+        if self.counted == ENOUGH_STEPS or (self.counted and step.number == self.last_step):
             self._compare()
 
     def findings(self) -> dict[str, Any]:
-        """What the record keeps: ``checked_after_steps``, and the names of what is trained and has not moved.
-
-        Raises:
-            PeftkitError: as after three steps, for a run that had fewer.
-        """
-        if self.before is not None and self.counted:
-            self._compare()
+        """What the record keeps: ``checked_after_steps``, and the names of what is trained and has not moved; neither
+        where patience ended the run before its third step, for then earlier weights may have been put back."""
         return self.found
 
     def _reached(self, name: str, parameter: Tensor) -> None:
