@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoTokenizer
 
 if TYPE_CHECKING:
-    from run import Comparison
+    from comparisons import Comparison
 
 Row = dict[str, Any]
 
