@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import WORDS, toy_rows
 
 PARITY = Path(__file__).parent.parent / "benchmarks" / "parity"
-ROOMS = ("choosing", "guides", "run", "table", "trainer_side")
+ROOMS = ("choosing", "comparisons", "guides", "run", "table", "trainer_side")
 PROMISED = 1e-4
 """Largest relative difference of losses, in float32 and without dropout."""
 
@@ -26,7 +26,9 @@ def parity() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(PARITY))
         import run  # type: ignore[import-not-found]
+        import trainer_side  # type: ignore[import-not-found]
 
+        run.Settings = trainer_side.Settings
         yield run
     for name in ROOMS:
         sys.modules.pop(name, None)
