@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peftkit.contracts import Batch, Method, Task
+from peftkit.contracts import Method, Task
 from peftkit.data import Encoded
 from peftkit.errors import PeftkitError, UserError
 from peftkit.model import load_base, load_config
+from peftkit.model.logits import logits_of
 from peftkit.recipe import Recipe
 from peftkit.record import PREDICTIONS_FILE, RECORD_FILE, Record, content_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import Tensor
     from torch.nn import Module
 
 RECIPE_FILE = "recipe.yaml"
@@ -183,14 +183,3 @@ def check_reload(
             f"{folder}: loaded again, the adapter gives other logits (off by {difference:.2g}, allowed {allowed:.2g})"
         )
     return difference
-
-
-def logits_of(model: Module, batch: Batch, accelerator: Accelerator) -> Tensor:
-    """All that the model's outputs call logits, one after the other."""
-    import torch
-
-    model.eval()
-    with torch.inference_mode(), accelerator.autocast():
-        outputs: Any = model(**batch.inputs)
-        logits = [value.float().flatten().cpu() for name, value in outputs.items() if name.endswith("logits")]
-    return torch.cat(logits)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from peftkit.contracts import Task
 from peftkit.data import Encoded, Given
 from peftkit.evaluate import evaluate
-from peftkit.output import CHECKED_ROWS, TOLERANCE, logits_of
+from peftkit.model.logits import logits_of
+from peftkit.output import CHECKED_ROWS, TOLERANCE
 from peftkit.record import RECORD_FILE, STACK, Record, environment
 from peftkit.trained import Trained
 

@@ -11,6 +11,7 @@ from peftkit.adapters.targets import collapsed
 from peftkit.contracts import Base, Batch, Method, Step, Task, Watcher
 from peftkit.data import Encoded
 from peftkit.errors import PeftkitError
+from peftkit.model.logits import logits_of
 from peftkit.training.checksums import checksums, kept_tensors
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Guard(Watcher):
         if method.starts_as_base():
             shortest = sorted(range(len(rows)), key=rows.lengths.__getitem__)[:STARTING_ROWS]
             self.batch = task.collate([rows.examples[row] for row in shortest]).to(accelerator.device)
-            self.starting_logits = self._logits(self.batch)
+            self.starting_logits = logits_of(self.model, self.batch, self.accelerator)
 
     def model_ready(self, model: Module) -> None:
         self.model = model
@@ -126,7 +127,7 @@ class Guard(Watcher):
         }
 
     def _check_start(self, batch: Batch) -> None:
-        difference = float((self._logits(batch) - self.starting_logits).abs().max())
+        difference = float((logits_of(self.model, batch, self.accelerator) - self.starting_logits).abs().max())
         precision = self.accelerator.mixed_precision
         allowed = TOLERANCE[precision] * max(1.0, float(self.starting_logits.abs().max()))
         if not difference <= allowed:
@@ -134,15 +135,6 @@ class Guard(Watcher):
                 f"before any training the model with the adapter gives other logits than the base (off by "
                 f"{difference:.2g}, allowed {allowed:.2g}): the method does not start here as it promises"
             )
-
-    def _logits(self, batch: Batch) -> Tensor:
-        """All that the outputs call logits, one after the other."""
-        import torch
-
-        self.model.eval()
-        with torch.no_grad(), self.accelerator.autocast():
-            outputs = self.model(**batch.inputs)
-        return torch.cat([value.float().flatten() for name, value in outputs.items() if name.endswith("logits")])
 
 
 def check_placement(model: Module, own: device) -> None:
