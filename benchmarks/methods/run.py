@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ COMPARED: dict[str, str] = {
 FACTORS = (1, 4, 16)
 STEP = 4
 BEST = 10
+QUANTIZATIONS = ("none", "4bit")
 MORE_SEEDS = (1, 2)
 
 
@@ -56,11 +58,11 @@ def main() -> None:
     choices = {title: choose(title) for title in COMPARED}
     _write(CHOICES, choices)
     best = sorted(choices, key=lambda title: -choices[title]["accuracy"])[:BEST]
-    for title, choice in choices.items():
-        compare(title, choice["learning_rate"], 0)
-    for title in best:
-        for seed in MORE_SEEDS:
-            compare(title, choices[title]["learning_rate"], seed)
+    for title, quantization in product(choices, QUANTIZATIONS):
+        compare(title, choices[title]["learning_rate"], 0, quantization)
+    for quantization in QUANTIZATIONS:
+        for title, seed in product(best, MORE_SEEDS):
+            compare(title, choices[title]["learning_rate"], seed, quantization)
 
 
 def choose(title: str) -> dict[str, Any]:
@@ -89,21 +91,19 @@ def tried_at(title: str, rate: float) -> float | str:
     return record.scores["accuracy"] if record.status == "ok" else record.status
 
 
-def compare(title: str, rate: float, seed: int) -> None:
-    """Runs at the chosen rate on each base that the method can be put on, and keeps the records."""
-    for quantization in ("none", "4bit"):
-        name = f"{title}-{quantization}-seed{seed}"
-        settings = [f"method={COMPARED[title]}", f"training.learning_rate={rate}", f"quantization={quantization}"]
-        try:
-            recipe = load_recipe(HERE / "recipe.yaml", [*settings, f"seed={seed}"])
-        except RecipeErrors as refused:
-            _write(RESULTS / name / "refused.json", {"reason": refused.lines[0]})
-            print(name, "refused", flush=True)
-            continue
-        record = bench([Cell(name, recipe)], RUNS).records[name]
-        print(name, record.status, record.scores.get("accuracy"), flush=True)
-        (RESULTS / name).mkdir(parents=True, exist_ok=True)
-        shutil.copy(RUNS / "cells" / name / RECORD_FILE, RESULTS / name / RECORD_FILE)
+def compare(title: str, rate: float, seed: int, quantization: str) -> None:
+    """Runs at the chosen rate, and keeps the record, or why the method cannot be put on such a base."""
+    name = f"{title}-{quantization}-seed{seed}"
+    settings = [f"method={COMPARED[title]}", f"training.learning_rate={rate}", f"quantization={quantization}"]
+    try:
+        recipe = load_recipe(HERE / "recipe.yaml", [*settings, f"seed={seed}"])
+    except RecipeErrors as refused:
+        _write(RESULTS / name / "refused.json", {"reason": refused.lines[0]})
+        return
+    record = bench([Cell(name, recipe)], RUNS).records[name]
+    print(name, record.status, record.scores.get("accuracy"), flush=True)
+    (RESULTS / name).mkdir(parents=True, exist_ok=True)
+    shutil.copy(RUNS / "cells" / name / RECORD_FILE, RESULTS / name / RECORD_FILE)
 
 
 def _accuracy(found: float | str) -> float:
