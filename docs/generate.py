@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from choosing import choosing_parts
+from described import described
 from measured import metrics_table, runs_table
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -16,6 +19,8 @@ from peftkit.contracts import Method, Task
 from peftkit.data.files import FORMATS
 from peftkit.data.sources import BUILTIN
 from peftkit.methods import METHODS
+from peftkit.mixtures import MixtureSettings, refusals
+from peftkit.mixtures.pairs import TRIED
 from peftkit.recipe import Data, Model, Quantization, Recipe, Training, schema
 from peftkit.recipe.forms import MAIN_KEY, QUANTIZATIONS
 from peftkit.suites import Suite
@@ -35,6 +40,7 @@ def main() -> int:
     pages = {
         DOCS / "recipes.md": page("recipes", recipes_parts()),
         DOCS / "tasks.md": page("tasks", tables),
+        DOCS / "methods.md": page("methods", choosing_parts()),
         DOCS / "recipe.schema.json": json.dumps(schema(), indent=2) + "\n",
     }
     stale = [path for path, text in pages.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
@@ -54,12 +60,23 @@ def recipes_parts() -> dict[str, str]:
         "keys": table(Recipe),
         "short_forms": "\n".join(short_forms()),
         "groups": "\n\n".join(f"### `{name}`\n\n{about(group)}\n\n{table(group)}" for name, group in GROUPS.items()),
+        "tried": spelled(sorted(TRIED)),
+        "apart": spelled(f"[{one}, {other}]" for one, other in apart()),
         "methods": "\n\n".join(method_section(name, method) for name, method in METHODS.items()),
         "tasks": "\n\n".join(task_section(name, task) for name, task in TASKS.items()),
         "suite": f"{about(Suite)}\n\n{table(Suite)}",
         "formats": spelled(FORMATS),
         "builtin": spelled(f"builtin:{name}" for name in BUILTIN),
     }
+
+
+def apart() -> Iterator[tuple[str, str]]:
+    """Pairs of tried methods that do not go together."""
+    needed = {"trainable-tokens": {"token_indices": [0]}}
+    settings = {name: METHODS[name].settings_class(name=name, **needed.get(name, {})) for name in sorted(TRIED)}
+    for one, other in combinations(settings, 2):
+        if any(True for _ in refusals(MixtureSettings(parts=[settings[one], settings[other]]))):
+            yield one, other
 
 
 def page(name: str, parts: dict[str, str]) -> str:
@@ -79,6 +96,7 @@ def table(settings: type[BaseModel]) -> str:
         if "const" in properties[name]:
             continue  # the name that the entry is found by: its heading says it
         kind = f"one of {spelled(CHOICES[name])}" if name in CHOICES else type_of(properties[name])
+        kind += ", or a list of two" if name == "method" else ""
         default = default_of(field.get_default(call_default_factory=True))
         meaning = markdown(field.description or "") or said_by_its_class(name) or NO_DESCRIPTION
         lines.append(f"| `{name}` | {kind} | {default} | {meaning} |")
@@ -141,12 +159,13 @@ def short_forms() -> Iterator[str]:
 
 
 def method_section(name: str, method: type[Method]) -> str:
-    """A method: what it computes, what it goes with, its settings."""
+    """A method: its idea, what it goes with, its settings."""
     bases = "any base" if method.quantizable else "unquantized bases only"
     checkpoints = "" if method.checkpointable else "; not with `gradient_checkpointing`"
     facts = f"Default learning rate `{method.learning_rate:g}`; {bases}{checkpoints}."
-    settings = method.settings_class
-    return "\n\n".join(filter(None, [f"### `{name}`", about(method), f"{facts} {about(settings)}", table(settings)]))
+    settings, told = method.settings_class, described(method)
+    idea = f"{told.idea} [When to use it](methods.md#{name})."
+    return "\n\n".join(filter(None, [f"### `{name}`", idea, f"{facts} {about(settings)}", table(settings)]))
 
 
 def task_section(name: str, task: type[Task]) -> str:

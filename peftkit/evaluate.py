@@ -61,7 +61,8 @@ def read(
             outputs = model(**batch.inputs)
             readings = task.read(outputs, batch)
             if batch.labels is not None:
-                loss += task.loss(outputs, batch).item()
+                known = task.loss_in(readings)
+                loss += task.loss(outputs, batch).item() if known is None else known
                 items += task.supervised(batch)
             del outputs  # a vocabulary's logits would otherwise stay while the model writes
             written = task.generate(model, batch) or [{}] * len(readings)

@@ -17,7 +17,7 @@ from peftkit.contracts import Probe, Watcher
 from peftkit.data import Encoded
 from peftkit.errors import OutOfMemory, PeftkitError, UserError
 from peftkit.evaluate import Evaluation
-from peftkit.methods import METHODS
+from peftkit.mixtures import method_of
 from peftkit.probes import PROBES
 from peftkit.recipe import Recipe
 from peftkit.record import Record, Status, environment, now, save_predictions
@@ -85,7 +85,7 @@ class Journal:
         self.kept["data"] = {split: part.summary() for split, part in rows.items()}
         self.kept["resolved"] |= {
             **settings,
-            "learning_rate": training.learning_rate or METHODS[self.recipe.method.name].learning_rate,
+            "learning_rate": training.learning_rate or method_of(self.recipe.method).learning_rate,
             "effective_batch_size": effective_batch_size(training, self.processes),
         }
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from peftkit.contracts import Method, Task
 from peftkit.data import Encoded
 from peftkit.errors import PeftkitError, UserError
+from peftkit.mixtures import PARTS_FOLDER
 from peftkit.model import load_base, load_config
 from peftkit.model.logits import logits_of
 from peftkit.recipe import Recipe
@@ -37,7 +38,7 @@ WRITTEN = (
     *(CHECKPOINTS, MANIFEST, TRACKED, RECIPE_FILE, RECORD_FILE, PREDICTIONS_FILE),
     *("adapter_config.json", "adapter_model.safetensors", ADAPTER_MODEL_CONFIG, COMPLETE_CONFIG, "model.safetensors"),
     *("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "generation_config.json"),
-    "chat_template.jinja",
+    *("chat_template.jinja", PARTS_FOLDER),
 )
 """What a run may leave that was killed before its manifest was complete."""
 TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-3, "float16": 1e-3}
@@ -129,7 +130,7 @@ def save_run(
             save_model_config(config, recipe, folder)
         task.processor.save_pretrained(folder)
         (folder / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
-        for file in folder.glob("*.safetensors"):
+        for file in folder.rglob("*.safetensors"):
             file.chmod(0o644)  # safetensors writes for the owner alone; an adapter is to be read by others
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         (folder / MANIFEST).write_text("".join(f"{name}\n" for name in sorted(file.name for file in folder.iterdir())))

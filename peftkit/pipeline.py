@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peftkit.contracts import Watcher
-from peftkit.data import Given
+from peftkit.data import Batches, Given
 from peftkit.errors import located
 from peftkit.evaluate import check_metrics, evaluate
 from peftkit.journal import Journal
-from peftkit.methods import METHODS
+from peftkit.mixtures import method_of
 from peftkit.model import load_base
 from peftkit.model.preparing import prepare
 from peftkit.output import CHECKPOINTS, check_reload, claim, clear, save_run
@@ -18,7 +18,7 @@ from peftkit.reading import read_rows
 from peftkit.recipe import Recipe
 from peftkit.record import Record
 from peftkit.tasks import TASKS
-from peftkit.training import Guard, Loop, import_stack, make_accelerator, plan_steps, track
+from peftkit.training import Guard, Loop, import_stack, make_accelerator, optimization, plan_steps, track
 
 
 def run(
@@ -39,7 +39,7 @@ def run(
         UserError: the recipe asks for something that is not there or cannot be.
         OutOfMemory: the device had no memory left.
     """
-    method, task = METHODS[recipe.method.name](recipe.method), TASKS[recipe.task.name](recipe.task)
+    method, task = method_of(recipe.method), TASKS[recipe.task.name](recipe.task)
     with located(recipe.place), claim(output, overwrite) as folder, Journal(recipe, folder, watchers) as journal:
         with journal.phase("import"):
             import_stack()
@@ -54,7 +54,10 @@ def run(
             base = load_base(recipe, task, accelerator.device)
             guard = Guard(accelerator, method, base, task, encoded["train"])
             journal.watchers.append(guard)
-            model = prepare(method.attach(base, steps), recipe.training)
+            model = method.attach(base, steps)
+            method.initialize(model, Batches(encoded["train"], task, recipe, accelerator.device))
+            model = prepare(model, recipe.training)
+            updates = optimization(recipe.training, method.factors(model))
             journal.model_ready(model)
 
         def judge(split: str) -> dict[str, float]:
@@ -74,6 +77,7 @@ def run(
                 rows=encoded["train"],
                 training=recipe.training,
                 learning_rate=recipe.training.learning_rate or method.learning_rate,
+                optimization=updates,
                 seed=recipe.seed,
                 total_steps=steps,
                 hooks=method.hooks(model),

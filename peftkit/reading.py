@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from peftkit.contracts import Method, Task
 from peftkit.data import Encoded, Given, encode, load_splits
-from peftkit.model import load_config, load_processor
-from peftkit.model.preparing import input_limit
-from peftkit.recipe import Recipe
+from peftkit.errors import UserError
+from peftkit.examples.vocabulary import tokens_beyond
+from peftkit.model import is_tokenizer, load_config, load_processor
+from peftkit.model.preparing import input_limit, leave_room
+from peftkit.recipe import Recipe, capability_objections
 
 
 def read_rows(
@@ -26,5 +28,13 @@ def read_rows(
 
 def ready(recipe: Recipe, method: Method, task: Task) -> int | None:
     """Gives the task its processor; returns the tokens that rows are cut to, None where they are no text."""
-    task.equip(load_processor(recipe.model, task), load_config(recipe.model))
+    config = load_config(recipe.model)
+    for key, reason in capability_objections(recipe, config.model_type):  # a base on the hub is known only now
+        raise UserError(reason, key)
+    processor = load_processor(recipe.model, task)
+    if is_tokenizer(processor):
+        task.beyond = tokens_beyond(processor, config)
+    if taken := method.virtual_tokens():
+        leave_room(config, taken)
+    task.equip(processor, config)
     return input_limit(recipe, method, task.processor)

@@ -59,14 +59,18 @@ class Record(BaseModel):
 
     @property
     def title(self) -> str:
-        """``lora r=16, 4bit``: the recipe's method, its given settings, its quantization."""
-        method = dict(self.recipe["method"])
-        given = " ".join(
-            str(value) if isinstance(value, str) else f"{key}={value}" for key, value in method.items() if key != "name"
-        )
+        """``lora r=16 + bitfit, 4bit``: the recipe's method or methods, their given settings, its quantization."""
+        method = self.recipe["method"]
+        given = " + ".join(map(_named, method if isinstance(method, list) else [method]))
         quantization = self.recipe.get("quantization")
         bits = f", {quantization['bits']}bit" if quantization else ""
-        return f"{method['name']}{' ' if given else ''}{given}{bits}"
+        return f"{given}{bits}"
+
+    @property
+    def method_name(self) -> str:
+        """``lora``, or the names of a mixture's parts: ``lora+bitfit``."""
+        method = self.recipe["method"]
+        return "+".join(part["name"] for part in (method if isinstance(method, list) else [method]))
 
     def save(self, folder: Path) -> Path:
         """Writes ``record.json`` into `folder` atomically; returns its path."""
@@ -95,6 +99,14 @@ def failure(recipe: dict[str, Any], recipe_hash: str, error: str) -> Record:
         status="failed", error=error, started=now(), seconds=0.0, recipe=recipe, recipe_hash=recipe_hash,
         environment=environment({}),
     )  # fmt: skip
+
+
+def _named(method: dict[str, Any]) -> str:
+    """``lora r=16``: a method's name and its given settings."""
+    given = (
+        str(value) if isinstance(value, str) else f"{key}={value}" for key, value in method.items() if key != "name"
+    )
+    return " ".join([method["name"], *given])
 
 
 def _reason(error: ValidationError) -> str:

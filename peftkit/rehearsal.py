@@ -9,14 +9,14 @@ from peftkit.contracts import Base
 from peftkit.data import Given
 from peftkit.errors import UserError, located
 from peftkit.evaluate import check_metrics
-from peftkit.methods import METHODS
+from peftkit.mixtures import method_of
 from peftkit.model import load_base, load_empty
 from peftkit.model.preparing import prepare
 from peftkit.probes.parameters import count
 from peftkit.reading import read_rows
 from peftkit.recipe import Recipe
 from peftkit.tasks import TASKS
-from peftkit.training import check_trackers, plan_steps
+from peftkit.training import check_trackers, optimization, plan_steps
 from peftkit.training.loop import effective_batch_size
 
 
@@ -30,7 +30,7 @@ def rehearse(recipe: Recipe, rows: Given | None = None) -> dict[str, Any]:
     """
     import torch
 
-    method, task = METHODS[recipe.method.name](recipe.method), TASKS[recipe.task.name](recipe.task)
+    method, task = method_of(recipe.method), TASKS[recipe.task.name](recipe.task)
     with located(recipe.place):
         check_trackers(recipe.training.report_to)
         encoded, limit = read_rows(recipe, method, task, rows)
@@ -44,6 +44,7 @@ def rehearse(recipe: Recipe, rows: Given | None = None) -> dict[str, Any]:
         except RuntimeError:  # an initialisation that looks at the weights (PiSSA, OLoRA)
             base = load_base(recipe, task, torch.device("cpu"))
             model = prepare(method.attach(base, steps), recipe.training)
+        optimization(recipe.training, method.factors(model))  # some freeze a part of what the method trains
         trainable, total = count(model)
     return {
         "recipe_hash": recipe.hash,

@@ -12,6 +12,7 @@ from peftkit.data import Encoded, Given, encode, load_splits, load_whole, with_f
 from peftkit.errors import UserError, located, unknown
 from peftkit.evaluate import Evaluation, evaluate, predict
 from peftkit.methods import METHODS
+from peftkit.mixtures import method_of
 from peftkit.model import load_base
 from peftkit.output import RECIPE_FILE, saved_config
 from peftkit.reading import ready
@@ -95,6 +96,8 @@ class Trained:
     def _row(self, number: int, line: str | Row) -> dict[str, Any]:
         """A line or a row as a row; its number is told where it is neither."""
         if isinstance(line, str):
+            if not line.strip():
+                raise UserError(f"row {number}: an empty line, which says nothing to predict from")
             return self.task.row(line)
         if not isinstance(line, Mapping):
             raise UserError(f"row {number}: expected text, or a dict of columns, given {line!r:.60}")
@@ -113,7 +116,7 @@ def load(folder: str | Path, overrides: Sequence[str] = ()) -> Trained:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     recipe = recipe_in(folder, overrides)
-    method, task = METHODS[recipe.method.name](recipe.method), TASKS[recipe.task.name](recipe.task)
+    method, task = method_of(recipe.method), TASKS[recipe.task.name](recipe.task)
     task.restore(saved_config(folder))
     accelerator = make_accelerator(recipe, folder)
     with located(recipe.place):
@@ -130,7 +133,7 @@ def untrained(recipe: Recipe) -> Trained:
     Raises:
         UserError: what a run would raise before its first step.
     """
-    method, task = METHODS[recipe.method.name](recipe.method), TASKS[recipe.task.name](recipe.task)
+    method, task = method_of(recipe.method), TASKS[recipe.task.name](recipe.task)
     accelerator = make_accelerator(recipe, Path())
     with located(recipe.place):
         task.learn(load_splits(recipe.data, task)["train"])

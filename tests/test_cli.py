@@ -190,7 +190,7 @@ class TestTold:
         assert listed["lora"]["settings"]["r"] == 8 and not listed["full"]["quantized_base"]
         for name, method in METHODS.items():
             assert listed[name]["learning_rate"] == method.learning_rate
-            assert f"{name}  (learning rate" in well("methods")
+            assert f"{name}  (learning rate {method.learning_rate:g}" in well("methods", name)
 
     def test_recipes_are_listed_shown_and_copied(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from peftkit import load_recipe
@@ -240,6 +240,17 @@ class TestTold:
         assert well("report", done[0], "--format", "csv").splitlines()[0].startswith("title,")
         assert well("report", done[0], "--format", "html").startswith("<!")
 
+    def test_a_table_that_no_terminal_shows_is_in_one_piece(
+        self, done: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """rich takes a pipe for a terminal of 80 columns, unless the user has said how many there are."""
+        monkeypatch.delenv("COLUMNS", raising=False)
+        (row,) = [line for line in well("report", done[0]).splitlines() if line.startswith("lora")]
+        monkeypatch.setenv("COLUMNS", "80")
+        narrow = well("report", done[0]).splitlines()
+        assert len(row) > 80 >= max(map(len, narrow))
+        assert len([line for line in narrow if line.startswith("lora")]) > 1
+
 
 class TestTrained:
     """train, evaluate and predict, one after the other."""
@@ -274,7 +285,7 @@ class TestTrained:
         assert found["rows"] == 12
 
     def test_predict_reads_arguments_and_standard_input_alike(self, done: tuple[Path, str]) -> None:
-        texts = ["word0 word1 word2", "word20 word21", "", "wörd", "word1"]
+        texts = ["word0 word1 word2", "word20 word21", "wörd", "word1"]
         by_arguments = well("predict", done[0], *texts)
         by_input = well("predict", done[0], stdin="".join(f"{text}\n" for text in texts))
         assert by_arguments == by_input
@@ -286,6 +297,13 @@ class TestTrained:
         assert well("predict", done[0], stdin="") == ""
         ended = call("predict", done[0], stdin="word1\nword\udcff2\n")  # how Python hands on a byte that is no text
         assert (ended.code, ended.out, ended.err) == (2, "", "peftkit: standard input, line 2: not UTF-8 text\n")
+
+    @pytest.mark.parametrize("blank", ["", " \t"])
+    def test_predict_refuses_an_empty_line_by_its_number(self, done: tuple[Path, str], blank: str) -> None:
+        expected = "peftkit: row 2: an empty line, which says nothing to predict from\n"
+        ended = call("predict", done[0], stdin=f"word1\n{blank}\nword2\n")
+        assert (ended.code, ended.out, ended.err) == (2, "", expected)
+        assert told("predict", done[0], "word1", blank) == expected
 
     def test_predict_needs_only_the_adapter(self, done: tuple[Path, str], adapter: Path) -> None:
         texts = ["word0 word1 word2", "word20 word21"]

@@ -130,7 +130,7 @@ def test_a_missing_cell_is_told_with_its_row(column, absent, three):
     rows[6] = {k: v for k, v in rows[6].items() if k != column} if absent else {**rows[6], column: None}
     write_jsonl(three / "train.jsonl", rows)
     error = refusal(three, validation="25%")
-    assert str(error) == f"split train, row 7: column {column!r} is empty" and error.key == ("task", column)
+    assert str(error) == f"split train, row 7: column {column!r} is empty or absent" and error.key == ("task", column)
 
 
 @pytest.mark.parametrize("bad", [3, 2.5, True, ["a", "b"], [], {"a": 1}])
@@ -155,16 +155,22 @@ def test_lists_of_labels_are_told_how_to_be_read(three):
 def test_rows_that_cannot_be_read_are_dropped_and_counted_where_the_recipe_allows_it(three):
     rows = many(12)
     rows[3]["label"], rows[7]["label"], rows[9]["text"] = "c8", "c9", None
+    rows[10]["text"] = 7
     which, data = task(), Data(source=str(three), invalid_rows="drop")
     write_jsonl(three / "test.jsonl", rows)
     splits = load_splits(data, which)
     which.learn(splits["train"])
     which.processor = tokenizer()
     test = encode_splits(splits, which, data)["test"]
-    assert test.summary()["rows"] == 9 and test.references == [
-        row["label"] for i, row in enumerate(rows) if i not in (3, 7, 9)
+    assert test.summary()["rows"] == 8 and test.references == [
+        row["label"] for i, row in enumerate(rows) if i not in (3, 7, 9, 10)
     ]
-    reasons = {"class 'c8' is unknown in train": 1, "class 'c9' is unknown in train": 1, "column 'text' is empty": 1}
+    reasons = {
+        "class 'c8' is unknown in train": 1,
+        "class 'c9' is unknown in train": 1,
+        "column 'text' is empty or absent": 1,
+        "column 'text' holds another kind of value than in most rows": 1,
+    }
     assert test.dropped == reasons
     write_jsonl(three / "test.jsonl", [{"text": "a", "label": "c9"}] * 2)
     with pytest.raises(UserError, match=r"^split test: no row is left \(class 'c9' is unknown in train\)$"):
@@ -322,7 +328,7 @@ def test_a_row_that_cannot_be_read_is_told_by_its_number(monkeypatch):
     _, which = learned(toy_rows(9))
     monkeypatch.setattr("peftkit.data.encoding.BLOCK", 2)
     rows = Dataset.from_dict({"text": ["a", "b", "c", None, "d"]})
-    with pytest.raises(UserError, match=r"^split data, row 4: column 'text' is empty$"):
+    with pytest.raises(UserError, match=r"^split data, row 4: column 'text' is empty or absent$"):
         encode(rows, which, 10, labelled=False)
 
 

@@ -253,7 +253,7 @@ def test_faults_are_told_by_row_and_counted_by_kind(toys: Any, rows: Path) -> No
     write_jsonl(rows / "train.jsonl", spoiled)
     task, splits = ready(recipe_of(toys, rows))
     kept = encode(splits["train"], task, None, invalid_rows="drop")
-    assert kept.dropped == {"column 'image' names no file that can be read": 2, "column 'image' is empty": 1}
+    assert kept.dropped == {"column 'image' names no file that can be read": 2, "column 'image' is empty or absent": 1}
     write_jsonl(rows / "train.jsonl", [row for row in spoiled if row["image"] is not None])
     task, splits = ready(recipe_of(toys, rows))
     with pytest.raises(UserError, match=f"row 3: gone.png: no such file in {rows} or its archives"):

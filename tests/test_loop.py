@@ -16,7 +16,7 @@ from peftkit.methods import METHODS
 from peftkit.model import load_base, load_config, load_processor
 from peftkit.model.preparing import prepare
 from peftkit.tasks import TASKS
-from peftkit.training import Loop, make_accelerator, plan_steps
+from peftkit.training import Loop, make_accelerator, optimization, plan_steps
 from peftkit.training.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -53,6 +53,7 @@ def train(recipe: Any, folder: Path, scores: Any = None) -> tuple[Loop, Any, lis
         rows=rows,
         training=recipe.training,
         learning_rate=recipe.training.learning_rate or method.learning_rate,
+        optimization=optimization(recipe.training, method.factors(model)),
         seed=recipe.seed,
         total_steps=steps,
         hooks=method.hooks(model),
@@ -149,11 +150,25 @@ def test_a_loss_that_is_not_a_number_stops_training(recipe_of: Any, tmp_path: Pa
         train(recipe, tmp_path)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("fp16", marks=pytest.mark.gpu)])
 def test_half_precision_trains_with_trainables_in_float32(precision: str, recipe_of: Any, tmp_path: Path) -> None:
     _, model, steps = train(recipe_of(**{"training.mixed_precision": precision, "training.epochs": 4}), tmp_path)
     assert steps[-1].loss < steps[0].loss - 0.1
     assert {p.dtype for p in trained(model).values()} == {torch.float32}
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="for machines without a GPU")
+@pytest.mark.parametrize(
+    "setting, value, told",
+    [("model.dtype", "float16", "use bfloat16"), ("training.mixed_precision", "fp16", "use bf16")],
+)
+def test_float16_on_cpu_is_refused_naming_what_works(
+    setting: str, value: str, told: str, recipe_of: Any, tmp_path: Path
+) -> None:
+    """accelerate would run it without any autocast, and say nothing."""
+    with pytest.raises(UserError, match=f"needs a GPU, and this run is on CPU: .* {told}$") as error:
+        make_accelerator(recipe_of(**{setting: value}), tmp_path)
+    assert ".".join(map(str, error.value.key)) == setting
 
 
 def test_gradient_checkpointing_changes_no_loss(recipe_of: Any, tmp_path: Path) -> None:

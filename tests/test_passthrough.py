@@ -7,20 +7,17 @@ import json
 import pickle
 import random
 import sys
-from collections.abc import Callable
-from math import ceil, isqrt
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from peftkit.adapters import OWN, Passthrough
+from peftkit.adapters import OWN, REFUSED, Passthrough
 from peftkit.adapters.fields import FILE, describe
 from peftkit.errors import RecipeErrors, UserError
 from peftkit.methods import METHODS
 from peftkit.model.preparing import prepare
-from peftkit.probes.parameters import count
 from peftkit.recipe import check
 from tests.test_methods import SETTINGS, STEPS, build, logits, train
 
@@ -128,52 +125,6 @@ def test_a_number_of_blocks_takes_the_place_of_their_size(recipe_of: Any) -> Non
     assert {tuple(p.shape) for n, p in model.named_parameters() if "oft_R" in n} == {(4, 8 * 7 // 2)}
     _, model = attached(recipe_of({"name": "boft", "boft_block_num": 2}))
     assert {tuple(p.shape) for n, p in model.named_parameters() if "boft_R" in n} == {(1, 2, 16, 16)}
-
-
-def kronecker(r: int, out: int, in_: int) -> int:
-    """lokr's count: the factors nearest to the root, and the second matrix whole where r is half of its side."""
-    small = {side: max(n for n in range(1, isqrt(side) + 1) if side % n == 0) for side in (out, in_)}
-    rows, columns = small[out], small[in_]
-    k, n = out // rows, in_ // columns
-    return rows * columns + (k * n if r >= max(k, n) / 2 else r * (k + n))
-
-
-COUNTS: dict[str, tuple[dict[str, Any], Callable[[int, int], int], int]] = {
-    "ia3": ({"feedforward_modules": []}, lambda out, in_: out, 0),
-    "vera": ({"r": 6}, lambda out, in_: 6 + out, 0),
-    "loha": ({"r": 3}, lambda out, in_: 2 * 3 * (out + in_), 0),
-    "lokr": ({"r": 2}, lambda out, in_: kronecker(2, out, in_), 0),
-    "oft": ({"oft_block_size": 8}, lambda out, in_: in_ * 7 // 2, 0),
-    "boft": ({"boft_block_size": 8}, lambda out, in_: in_ * 8 + out, 0),
-    "hra": ({"r": 4}, lambda out, in_: 4 * in_, 0),
-    "fourierft": ({"n_frequency": 50}, lambda out, in_: 50, 0),
-    "vblora": ({"r": 2, "num_vectors": 9, "vector_length": 8}, lambda out, in_: 2 * 9 * (out + in_) // 8, 9 * 8),
-    "randlora": ({"r": 5}, lambda out, in_: ceil(min(out, in_) / 5) * (5 + min(out, in_)), 0),
-    "c3a": ({"block_size": 8}, lambda out, in_: out * in_ // 8, 0),
-    "shira": ({"r": 3}, lambda out, in_: 3 * (out + in_), 0),
-    "road": ({"variant": "road_2"}, lambda out, in_: 2 * out, 0),
-    "miss": ({"r": 8}, lambda out, in_: 8 * out, 0),
-    "prompt-tuning": ({"num_virtual_tokens": 7}, lambda out, in_: 0, 7 * 32),
-    "p-tuning": (
-        {"num_virtual_tokens": 7, "encoder_hidden_size": 12},
-        lambda out, in_: 0,
-        7 * 32 + (32 + 1) * 12 + (12 + 1) * 12 + (12 + 1) * 32,
-    ),
-}
-"""Settings, the count for each targeted layer and the count for all: the lines "Parameters:" of the docstrings."""
-TARGETS = ["query", "intermediate.dense"]
-SHAPES = [(32, 32), (64, 32)] * 2
-"""``(out, in)`` of what TARGETS reach in the toy's two layers."""
-
-
-@pytest.mark.parametrize("name", COUNTS)
-def test_trained_parameters_are_what_the_docstring_says(name: str, recipe_of: Any) -> None:
-    settings, each, once = COUNTS[name]
-    targets = {} if "tuning" in name else {"target_modules": TARGETS}
-    _, model = attached(recipe_of({"name": name, **settings, **targets}))
-    head = 3 * 32 + 3
-    assert count(model)[0] - head == sum(each(*shape) for shape in SHAPES) + once
-    assert "Parameters: " in (METHODS[name].__doc__ or "")
 
 
 def test_ln_tuning_finds_every_norm(recipe_of: Any) -> None:
@@ -319,7 +270,9 @@ class TestRegistered:
             ({"fields": {"modules_to_save": ["x"]}}, r"peftkit sets modules_to_save itself"),
             ({"fields": {"strangeness": -1}}, r"strangeness must not be negative"),
             ({"fields": {"target_modules": ["kay"]}}, r"'kay' matches no module .*did you mean key\?"),
-            ({"package": None, "peft_type": "MULTITASK_PROMPT_TUNING"}, "a task has to know of; use prompt-tuning"),
+            ({"package": None, "peft_type": "PROMPT_TUNING"}, "a task has to know of; use prompt-tuning"),
+            ({"package": None, "peft_type": "MULTITASK_PROMPT_TUNING"}, "a recipe has one task; use prompt-tuning"),
+            ({"package": None, "peft_type": "TRAINABLE_TOKENS", "fields": {}}, "leaves the task's head out"),
         ],
     )
     def test_every_mistake_is_one_line(self, change: Any, told: str, stranger: Any, recipe_of: Any) -> None:
@@ -327,3 +280,43 @@ class TestRegistered:
         with pytest.raises(UserError, match=told) as error:
             attached(recipe_of(stranger | change))
         assert "\n" not in str(error.value)
+
+
+class TestWhatIsNoMethod:
+    """Tuners of peft that have no entry say why, and what works instead."""
+
+    def test_every_tuner_of_the_installed_peft_is_a_method_or_says_why_not(self) -> None:
+        own = {getattr(method, "peft_type", None) for method in METHODS.values()}
+        kinds = {*json.loads(FILE.read_text())["tuners"]} - own
+        through_another = {"TRAINABLE_TOKENS": "trainable-tokens"}
+        assert {kind.lower().replace("_", "-") for kind in kinds - {*through_another}} == {*REFUSED}
+        assert {*through_another.values()} <= {*METHODS} and not {*REFUSED} & {*METHODS}
+
+    @pytest.mark.parametrize("name", REFUSED)
+    def test_it_is_told_in_a_line_that_names_what_works(self, name: str, recipe_of: Any) -> None:
+        for spelled in (name, name.upper().replace("-", "_")):
+            with pytest.raises(RecipeErrors, match=rf"method: {name} is no method here: .*; use [\w-]+$") as error:
+                recipe_of(spelled)
+            assert "\n" not in str(error.value)
+        assert REFUSED[name].rpartition(" ")[2] in METHODS
+
+    def test_under_another_name_it_is_none_either(self, recipe_of: Any) -> None:
+        with pytest.raises(UserError, match="xlora is no method here"):
+            attached(recipe_of({"name": "peft", "peft_type": "XLORA"}))
+
+
+class TestTrainableTokens:
+    def test_only_the_chosen_rows_move(self, recipe_of: Any) -> None:
+        recipe = recipe_of({"name": "trainable-tokens", "token_indices": [5, 7]})
+        method, model = attached(recipe)
+        before = model.get_input_embeddings()(torch.arange(65)).detach().clone()
+        train(prepare(model, recipe.training), method)
+        moved = (model.get_input_embeddings()(torch.arange(65)) != before).any(dim=1)
+        assert moved.nonzero().flatten().tolist() == [5, 7]
+
+    @pytest.mark.parametrize(
+        "tokens, told", [([5, 5], "token 5 is given twice"), ([65], "no token 65: the model has 65, 0 to 64")]
+    )
+    def test_tokens_that_cannot_be_are_told(self, tokens: list[int], told: str, recipe_of: Any) -> None:
+        with pytest.raises(UserError, match=told):
+            attached(recipe_of({"name": "trainable-tokens", "token_indices": tokens}))

@@ -366,7 +366,7 @@ def some_recipe(draw: random.Random) -> Recipe:
         [
             *("full", "head", "prefix-tuning"),
             {"name": "lora", "r": draw.randint(1, 64), "target_modules": ["q", "v"]},
-            {"name": "lora", "init_lora_weights": draw.choice([True, False, "pissa"]), "rank_pattern": {"a.b": 3}},
+            {"name": "lora", "init_lora_weights": draw.choice([True, False, "gaussian"]), "rank_pattern": {"a.b": 3}},
             {"name": "adalora", "target_r": 2, "beta1": draw.uniform(0.1, 0.9)},
             {"name": "bottleneck", "variant": "houlsby", "reduction_factor": draw.choice([1, 2.5])},
         ]

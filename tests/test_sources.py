@@ -8,13 +8,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, IterableDataset, Value, load_from_disk
 
 from peftkit.data import read_file, read_splits
+from peftkit.data.columns import MISFIT
 from peftkit.errors import UserError
 from peftkit.recipe import Data
-from tests.conftest import toy_rows
+from tests.conftest import toy_rows, write_jsonl
 
 ROWS = [
     {"text": "plain", "label": "a"},
@@ -390,9 +392,12 @@ def test_rows_of_datasets_are_taken_as_they_are():
         ([{"text": "a"}, "b"], "train: row 2: expected a dict of columns, found str 'b'"),
         ({"test": [{"text": "a"}, None]}, "test: row 2: expected a dict of columns, found NoneType None"),
         ([{1: "a"}], "train: row 1: 1 is no name of a column"),
-        ({"text": "a"}, "text: expected rows, a list of dicts, found str 'a'"),
-        ({"train": {"text": ["a"]}}, "train: expected rows, a list of dicts, found dict {'text': ['a']}"),
-        (3, "train: expected rows, a list of dicts, found int 3"),
+        ({"text": "a"}, "text: expected rows, a list of dicts or a DataFrame, found str 'a'"),
+        (
+            {"train": {"text": ["a"]}},
+            "train: expected rows, a list of dicts or a DataFrame, found dict {'text': ['a']}",
+        ),
+        (3, "train: expected rows, a list of dicts or a DataFrame, found int 3"),
         ([{"text": "a"}, {"text": 3}], "train: row 2: column 'text' cannot hold 3 beside the rows above it"),
         ([{"text": object}], "train: row 1: column 'text' cannot hold <class 'object'>"),
         ([], "train: holds no rows"),
@@ -401,6 +406,45 @@ def test_rows_of_datasets_are_taken_as_they_are():
 )
 def test_rows_from_python_that_are_no_rows_are_told(given, told):
     assert refusal("given", given) == told
+
+
+def test_a_data_frame_is_rows():
+    frame = pandas.DataFrame(
+        {"text": ["a", None, "b"], "label": [1, 2, 3], "score": [0.5, float("nan"), 1]}, index=[7, 8, 9]
+    )
+    rows = [
+        {"text": "a", "label": 1, "score": 0.5},
+        {"text": None, "label": 2, "score": None},
+        {"text": "b", "label": 3, "score": 1.0},
+    ]
+    assert list(every("given", frame)["train"]) == rows
+    assert {split: list(part) for split, part in every("given", {"train": frame, "test": frame[1:]}).items()} == {
+        "train": rows,
+        "test": rows[1:],
+    }
+    assert refusal("given", pandas.DataFrame({3: ["a"]})) == "train: row 1: 3 is no name of a column"
+
+
+def test_where_rows_may_be_dropped_a_cell_of_another_kind_spoils_its_row_alone(tmp_path):
+    cells = [3, "a", "b", ["c"], "d", None, {"e": 1}, "f", True]
+    rows = [{"text": cell, "numbers": [i]} for i, cell in enumerate(cells)]
+    rows[7]["numbers"], rows[8]["numbers"] = ["x"], []
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    for splits in (every(tmp_path, invalid_rows="drop"), every("given", rows, invalid_rows="drop")):
+        found = splits["train"]
+        assert found["text"] == [None, "a", "b", None, "d", None, None, "f", None]
+        assert found["numbers"] == [[0], [1], [2], [3], [4], [5], [6], None, []]
+        spoiled = [place for place, column in enumerate(found[MISFIT]) if column is not None]
+        assert spoiled == [0, 3, 6, 7, 8] and found[MISFIT][7] == "numbers"
+    assert "row 2: column 'text' cannot hold 'a' beside the rows above it" in refusal(tmp_path)
+    write_jsonl(tmp_path / "train.jsonl", [{"text": "a"}, {"text": "b"}])
+    assert every(tmp_path, invalid_rows="drop")["train"].column_names == ["text"]
+
+
+def test_cells_that_look_alike_and_are_not_spoil_as_few_rows_as_they_must(tmp_path):
+    rows = [{"text": {"a": 1}}, {"text": {"a": "x"}}, {"text": {"a": 2}}, {"text": {"b": 3}}]
+    found = every(write_jsonl(tmp_path / "rows.jsonl", rows), invalid_rows="drop")["train"]
+    assert list(found[MISFIT]) == [None, "text", None, None]
 
 
 def test_rows_passed_beside_another_source_are_refused(tmp_path):

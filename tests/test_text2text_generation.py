@@ -14,7 +14,9 @@ from peftkit.contracts import IGNORED
 from peftkit.data import encode
 from peftkit.errors import RowError, UserError
 from peftkit.evaluate import predict
+from peftkit.methods import METHODS
 from peftkit.model import load_base, load_config, load_processor
+from peftkit.reading import ready
 from peftkit.recipe import Recipe, check
 from peftkit.tasks import TASKS
 from peftkit.training import make_accelerator
@@ -347,3 +349,11 @@ def reversed_tokenizer(folder: Path, step: int = -1, more: int = 0) -> Path:
     )
     fast.save_pretrained(folder)
     return folder
+
+
+def test_a_text_longer_than_what_virtual_tokens_leave_the_decoder_is_refused(recipe_for: Any) -> None:
+    """66 positions, 30 of them the prefix's: BART would run out of them while it writes."""
+    recipe = recipe_for(method={"name": "prefix-tuning", "num_virtual_tokens": 30}, generation={"max_new_tokens": 40})
+    with pytest.raises(UserError, match="40 tokens asked, but the decoder has 36 positions") as error:
+        ready(recipe, METHODS["prefix-tuning"](recipe.method), TASKS[recipe.task.name](recipe.task))
+    assert error.value.key == ("task", "generation", "max_new_tokens")

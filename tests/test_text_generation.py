@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
+from datasets import Dataset
 
 from peftkit.contracts import IGNORED, Task
 from peftkit.data import encode
 from peftkit.errors import RowError, UserError
 from peftkit.evaluate import evaluate
+from peftkit.methods import METHODS
 from peftkit.model import load_base, load_config, load_processor
+from peftkit.reading import ready
 from peftkit.recipe import Recipe, check
 from peftkit.tasks import TASKS
 from peftkit.training import make_accelerator
@@ -209,8 +213,6 @@ class TestPlainText:
         assert example["bytes"] == 5
 
     def test_scores_follow_from_the_likelihoods(self, toys: Any, tmp_path: Path) -> None:
-        from datasets import Dataset
-
         recipe = recipe_of(toys, text="text")
         task = task_of(recipe)
         rows = encode(Dataset.from_list([{"text": row["prompt"] * 4} for row in completed(5, 0)]), task, 16)
@@ -221,3 +223,42 @@ class TestPlainText:
         assert found.scores["perplexity"] == pytest.approx(math.exp(found.scores["loss"]), rel=1e-4)
         expected = found.scores["loss"] * tokens / size / math.log(2)
         assert found.scores["bits_per_byte"] == pytest.approx(expected, rel=1e-4)
+
+
+class TestRoom:
+    """Virtual tokens have positions too, and what is written comes after them."""
+
+    @pytest.mark.parametrize("method, fits", [("lora", True), ("prefix-tuning", False), ("prompt-tuning", False)])
+    def test_what_is_written_must_fit_beside_virtual_tokens(self, method: str, fits: bool, toys: Any) -> None:
+        """66 positions: 39 tokens of prompt and 16 to write leave 11, of which the methods here take 20."""
+        recipe = recipe_of(toys, "gpt2", method, generation={"max_new_tokens": 16})
+        task = TASKS["text-generation"](recipe.task)
+        limit = ready(recipe, METHODS[method](recipe.method), task)
+        assert limit == 32 and task.positions == (66 if fits else 46)
+        rows = Dataset.from_list([{"prompt": "word1 " * 38, "completion": "word2"}])
+        if fits:
+            assert len(encode(rows, task, 64)) == 1
+            return
+        with pytest.raises(UserError, match="row 1: the prompt has 39 tokens and 16 are to be written, but the model"):
+            encode(rows, task, 64)
+
+    def test_an_answer_longer_than_what_virtual_tokens_leave_is_refused(self, toys: Any) -> None:
+        method = {"name": "prefix-tuning", "num_virtual_tokens": 30}
+        recipe = recipe_of(toys, "gpt2", method, generation={"max_new_tokens": 36})
+        with pytest.raises(UserError, match="36 tokens to write leave no room for a prompt in 36 positions"):
+            ready(recipe, METHODS["prefix-tuning"](recipe.method), TASKS["text-generation"](recipe.task))
+
+
+def test_the_loss_of_an_evaluation_is_what_was_read_and_not_computed_again(toys: Any, tmp_path: Path) -> None:
+    recipe = recipe_of(toys)
+    task = task_of(recipe)
+    rows = encode(Dataset.from_list(completed(7, 0)), task, 32)
+    model = load_base(recipe, task, torch.device("cpu")).model
+    batch = task.collate(rows.examples)
+    with torch.no_grad():
+        outputs = model(**batch.inputs)
+    summed = float(task.loss(outputs, batch))
+    assert task.loss_in(task.read(outputs, batch)) == pytest.approx(summed, rel=1e-6)
+    with patch.object(type(task), "loss", side_effect=AssertionError("computed again")):
+        found = evaluate(model, rows, task, make_accelerator(recipe, tmp_path), 3)
+    assert found.scores["loss"] == pytest.approx(summed / task.supervised(batch), rel=1e-5)

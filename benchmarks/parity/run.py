@@ -30,7 +30,7 @@ from trainer_side import Outcome, train, trained_weights, without_dropout
 import peftkit
 from peftkit.contracts import Watcher
 from peftkit.data import effective_batches
-from peftkit.model import locate
+from peftkit.recipe import locate
 from peftkit.record import environment
 
 

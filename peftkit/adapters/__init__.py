@@ -3,6 +3,7 @@
 from peftkit.adapters.attaching import Adapter
 from peftkit.adapters.passthrough import OWN, Passthrough, made
 from peftkit.adapters.prompts import Prompts
+from peftkit.adapters.refused import REFUSED, refusal
 from peftkit.adapters.sizes import (
     IN_THE_INPUT,
     IN_THE_LAYER,
@@ -24,6 +25,7 @@ __all__ = [
     "OF_BOTH_SIDES",
     "OF_THE_INPUT",
     "OWN",
+    "REFUSED",
     "Adapter",
     "AtMost",
     "Divides",
@@ -31,4 +33,5 @@ __all__ = [
     "Prompts",
     "Size",
     "made",
+    "refusal",
 ]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from peftkit.adapters.fitting import refuse_other_base
+from peftkit.adapters.fitting import WEIGHTS_FILE, refuse_other_base
 from peftkit.adapters.targets import NO_TARGETS, coverage, resolve_targets
 from peftkit.contracts import Base, Method
 from peftkit.errors import UserError
 
 if TYPE_CHECKING:
     from peft import PeftConfig
+    from torch import Tensor
     from torch.nn import Module
 
 
@@ -26,20 +28,29 @@ class Adapter(Method):
     peft_type: ClassVar[str | None] = None
     """peft's name of the adapters that this method alone makes; a folder without a recipe is loaded by it."""
     mergeable: ClassVar[bool] = True
+    planned: PeftConfig | None = None
+    """What `plan` gave for the base before any adapter was in it; a mixture's, where this method is a part of one."""
+    others: frozenset[int] = frozenset()
+    """Identities of the tensors that other parts of a mixture have put into the base: not this adapter's to save."""
 
     @abstractmethod
     def peft_config(self, base: Base, total_steps: int) -> PeftConfig:
         """peft's configuration for this base; `attach` fills in ``modules_to_save`` and resolves the targets."""
 
-    def attach(self, base: Base, total_steps: int) -> Module:
-        from peft import get_peft_model
-
+    def plan(self, base: Base, total_steps: int) -> PeftConfig:
+        """The whole configuration for this base, its targets resolved; nothing is attached."""
         import peftkit.tuners  # noqa: F401 - registers our own tuners with peft
 
         config = self.peft_config(base, total_steps)
         config.modules_to_save = list(base.head) or None
         if getattr(config, "target_modules", NO_TARGETS) != NO_TARGETS:
             config.target_modules = resolve_targets(config, base)
+        return config
+
+    def attach(self, base: Base, total_steps: int) -> Module:
+        from peft import get_peft_model
+
+        config = self.planned or self.plan(base, total_steps)
         try:
             model: Module = get_peft_model(base.model, config)
         except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
@@ -62,8 +73,14 @@ class Adapter(Method):
             model: Module = PeftModel.from_pretrained(base.model, str(folder))
         except (RuntimeError, ValueError, OSError) as error:
             raise UserError(f"{folder}: the adapter does not fit this base model: {one_line(error)}") from error
-        _refuse_truncated(model, folder)
+        except KeyError as error:  # a tensor of the head, or of a prompt, without which peft cannot go on
+            raise UserError(f"{folder / WEIGHTS_FILE}: truncated: there is no {error.args[0]} in it") from error
+        _refuse_truncated(own_state(model, self.others), folder)
         return model
+
+    def merged(self, model: Any) -> Module:
+        base: Module = model.merge_and_unload(safe_merge=True)
+        return base
 
     def reach(self, model: Any) -> dict[str, Any]:
         return coverage(model, getattr(self.settings, "target_modules", None))
@@ -74,14 +91,22 @@ def one_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _refuse_truncated(model: Any, folder: Path) -> None:
-    """peft only warns when tensors are missing from an adapter file; a half-loaded adapter is an error here."""
+def own_state(model: Any, others: frozenset[int] = frozenset()) -> dict[str, Tensor]:
+    """What peft would save of `model`, by the names in an adapter file, without the tensors that are `others`."""
     from peft import get_peft_model_state_dict
+
+    everything = model.state_dict(keep_vars=True)  # the tensors themselves, to be told apart by their identity
+    state = get_peft_model_state_dict(model, state_dict=everything, save_embedding_layers=False)
+    return {name: tensor for name, tensor in state.items() if id(tensor) not in others}
+
+
+def _refuse_truncated(wanted: Mapping[str, Tensor], folder: Path) -> None:
+    """peft only warns when tensors are missing from an adapter file; a half-loaded adapter is an error here."""
     from safetensors import safe_open
 
-    file = folder / "adapter_model.safetensors"
+    file = folder / WEIGHTS_FILE
     with safe_open(file, framework="pt") as opened:
         there = set(opened.keys())
-    missing = sorted(set(get_peft_model_state_dict(model, save_embedding_layers=False)) - there)
+    missing = sorted(set(wanted) - there)
     if missing:
         raise UserError(f"{file}: truncated: {len(missing)} tensors are missing, e.g. {missing[0]}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from peftkit.contracts import Base
@@ -43,15 +43,17 @@ def resolve_targets(config: Any, base: Base) -> Any:
     return [name for name, _ in _outside_head(base)]
 
 
-def coverage(model: Any, given: Any = None) -> dict[str, Any]:
+def coverage(model: Any, given: Any = None, targeted: Sequence[str] | None = None) -> dict[str, Any]:
     """Where the adapter is, as JSON data; `given` is the recipe's own ``target_modules``.
+
+    `targeted` are the targets' names where they are not those of the outermost adapter alone.
 
     ``targeted_modules`` are their full names; ``targets_by`` says who chose them (``recipe``, ``peft`` or
     ``all-linear``, for an architecture that peft's table does not know); ``targets_by_pattern`` has what each pattern
     reached, numbered layers taken together. Shares leave the head out: of the linear layers that are targets or lie
     inside one, and of the base's parameters that the targets hold.
     """
-    targeted = sorted(getattr(model.base_model, "targeted_module_names", ()))
+    targeted = sorted(getattr(model.base_model, "targeted_module_names", ()) if targeted is None else targeted)
     inside = tuple(f"{name}." for name in targeted)
     linears = {
         name.replace(".base_layer", "")
@@ -131,12 +133,19 @@ def _fully_matches(pattern: str, name: str) -> bool:
 def _base_sizes(model: Any, inside: tuple[str, ...]) -> dict[str, int]:
     """Parameters of the base outside the head, by name: how many; a 4-bit weight as the weights that it packs.
 
-    What lies `inside` a target is the base's own only where the tuner has put it away as ``base_layer``.
+    What lies `inside` a target is the base's own only where the tuner has put it away as ``base_layer``, and so has
+    every tuner whose layer lies in it.
     """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    modules = model.get_base_model().named_modules()
+    layers = [f"{name}." for name, module in modules if isinstance(module, BaseTunerLayer) and ".base_layer" in name]
     return {
         name: math.prod(state.shape) if (state := getattr(parameter, "quant_state", None)) else parameter.numel()
         for name, parameter in model.get_base_model().named_parameters()
-        if not HEAD_PARTS.search(name) and (".base_layer." in name or not name.startswith(inside))
+        if not HEAD_PARTS.search(name)
+        and (".base_layer." in name or not name.startswith(inside))
+        and all(name.startswith(f"{layer}base_layer.") for layer in layers if name.startswith(layer))
     }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peftkit.cli import sharing, tables
+from peftkit.cli.methods import methods
 from peftkit.cli.shelf import AsJson, Overrides, RecipeName, lines_of_input, print_json, recipes
 
 if TYPE_CHECKING:
@@ -26,17 +27,24 @@ app = typer.Typer(
 )
 app.add_typer(recipes, name="recipes")
 tables.add_to(app)
+app.command()(methods)
 sharing.add_to(app)
 
+UNWRAPPED = 10_000
+"""Columns of an output that is a file or a pipe."""
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")]
 
 
 def _print_table(records: Path | Sequence[Record]) -> None:
+    """Fitted to the terminal; in one piece where the output is read by no one's terminal."""
     from rich.console import Console
 
     from peftkit.reports import print_table
 
-    print_table(Console(), records)
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = UNWRAPPED  # rich would take 80 columns there, and split the table to fit them
+    print_table(console, records)
 
 
 def _is_main_process() -> bool:

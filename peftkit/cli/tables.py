@@ -1,4 +1,4 @@
-"""What there is to choose from: the methods, tasks and metrics commands."""
+"""What there is to choose from: the tasks and metrics commands."""
 
 from __future__ import annotations
 
@@ -9,34 +9,12 @@ import typer
 from peftkit.cli.shelf import AsJson, print_json
 
 
-def methods(as_json: AsJson = False) -> None:
-    """List the methods, their settings and defaults."""
-    from peftkit.methods import METHODS
-
-    listed: dict[str, dict[str, Any]] = {
-        name: {
-            "about": _about(method),
-            "learning_rate": method.learning_rate,
-            "quantized_base": method.quantizable,
-            "settings": _settings(method.settings_class),
-        }
-        for name, method in METHODS.items()
-    }
-    if as_json:
-        print_json(listed)
-        return
-    for name, method in listed.items():
-        bases = "any base" if method["quantized_base"] else "unquantized bases only"
-        print(f"{name}  (learning rate {method['learning_rate']:g}, {bases})\n  {method['about']}")
-        print(f"  {_in_short(method['settings'])}\n")
-
-
 def tasks(as_json: AsJson = False) -> None:
     """List the tasks, their settings and defaults."""
     from peftkit.tasks import TASKS
 
     listed: dict[str, dict[str, Any]] = {
-        name: {"about": _about(task), "settings": _settings(task.settings_class)} for name, task in TASKS.items()
+        name: {"about": about(task), "settings": settings_of(task.settings_class)} for name, task in TASKS.items()
     }
     if as_json:
         print_json(listed)
@@ -63,16 +41,16 @@ def metrics(as_json: AsJson = False) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this file to the command line."""
-    for command in (methods, tasks, metrics):
+    for command in (tasks, metrics):
         app.command()(command)
 
 
-def _about(entry: type) -> str:
+def about(entry: type) -> str:
     """The first paragraph of a class's docstring."""
     return " ".join((entry.__doc__ or "").split("\n\n")[0].split())
 
 
-def _settings(settings: Any) -> dict[str, Any]:
+def settings_of(settings: Any) -> dict[str, Any]:
     """Default by setting, as JSON data; what the recipe must give says so."""
     found = {}
     for field, info in settings.model_fields.items():

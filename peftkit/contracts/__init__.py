@@ -6,7 +6,7 @@ gives a cost.
 Nothing here imports torch: types of other libraries are named for the reader and the type checker only.
 """
 
-from peftkit.contracts.method import Base, Hook, Method, MethodSettings
+from peftkit.contracts.method import Base, Factors, Hook, Method, MethodSettings
 from peftkit.contracts.metric import Direction, Metric
 from peftkit.contracts.probe import Probe, Step, Watcher
 from peftkit.contracts.rows import IGNORED, PLACE, ROW_NUMBER, Batch, Example, File, Prediction, Reading, Row
@@ -21,6 +21,7 @@ __all__ = [
     "Batch",
     "Direction",
     "Example",
+    "Factors",
     "File",
     "Hook",
     "Method",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from peftkit.contracts.rows import Batch
 from peftkit.contracts.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.nn import Module
+    from torch.nn import Module, Parameter
     from transformers import PreTrainedModel
 
 
@@ -34,6 +35,20 @@ class Base:
     head: tuple[str, ...]
     peft_task_type: str | None
     bits: Literal[4, 8] | None = None
+    unquantized: Callable[[], PreTrainedModel] | None = None
+    """Loads the same base once more, on the CPU, with the weights that a quantized one was made from; None where they
+    are not there."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A low-rank update scaling·up·down of one weight ``(out, in)``, for optimizers that treat its halves apart."""
+
+    up: Parameter
+    """B, ``(out, r)``."""
+    down: Parameter
+    """A, ``(r, in)``."""
+    scaling: float
 
 
 class Hook:
@@ -75,6 +90,8 @@ class Method(ABC):
     mergeable: ClassVar[bool] = False
     """Whether what it trained can be folded into the base's own weights, so that an ordinary model is left."""
 
+    factored: ClassVar[bool] = False
+    """Whether what it trains are `factors`, for which there are optimizers of their own."""
     identity_at_start: ClassVar[bool] = False
     """Whether the attached model computes at first what the base computes; see `starts_as_base`."""
 
@@ -97,6 +114,23 @@ class Method(ABC):
     def load(self, base: Base, folder: Path) -> Module:
         """What `save` wrote, on a fresh base, for inference."""
 
+    def initialize(self, model: Module, batches: Sequence[Batch]) -> None:
+        """Lets the attached model begin from training data; nothing for most. Called once, before anything is trained.
+
+        `batches` are those of the first epoch, made when asked for, on the model's device; the same on every process.
+        """
+
+    def factors(self, model: Module) -> Sequence[Factors]:
+        """The low-rank updates that are trained in `model`; none for most."""
+        return ()
+
+    def merged(self, model: Module) -> Module:
+        """The base model with what was trained folded into its weights, in place; for methods that are `mergeable`.
+
+        Raises ValueError, or another error of the library's, where these settings cannot be merged.
+        """
+        raise NotImplementedError(f"{self.settings.name} cannot be merged")
+
     def hooks(self, model: Module) -> Sequence[Hook]:
         """What this method does during training; nothing for most."""
         return ()
@@ -104,6 +138,13 @@ class Method(ABC):
     def virtual_tokens(self) -> int:
         """Positions that the method takes from the model's longest input."""
         return 0
+
+    def unfit(self, bits: Literal[4, 8] | None) -> str | None:
+        """Why these settings cannot work on a base of so many bits (None: not quantized), and what would; else None.
+
+        For what depends on the settings: `quantizable` says it of the method as a whole.
+        """
+        return None
 
     def objections(self, total_steps: int) -> Iterator[str]:
         """What makes these settings impossible, one line each; asked before anything is loaded."""

@@ -52,6 +52,8 @@ class Task(ABC):
     """Whether `calibrate` chooses something on the validation rows."""
     processor: Any
     """The tokenizer or image processor, once equipped."""
+    beyond: Mapping[int, str] = {}
+    """Tokens by number that the tokenizer makes and the model has no embedding for; no row may hold one."""
 
     def __init__(self, settings: TaskSettings) -> None:
         self.settings = settings
@@ -128,6 +130,10 @@ class Task(ABC):
     @abstractmethod
     def read(self, outputs: Any, batch: Batch) -> list[Reading]:
         """What the outputs say of each example."""
+
+    def loss_in(self, readings: Sequence[Reading]) -> float | None:
+        """The sum that `loss` gives for a batch, where `read` has told it already; None where it has not."""
+        return None
 
     def generate(self, model: Any, batch: Batch) -> list[Reading] | None:
         """What the model writes for each example, added to what was read; None where the task asks for no text."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,15 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 SOURCE = ("data", "source")
+MISFIT = "__misfit__"
+"""A column beside the data's own, there where rows have a cell of another kind than most in its column: the name of
+that column, for whoever must tell why the row cannot be read. The cell itself is empty."""
 
 
-def table(parts: Sequence[tuple[str, Sequence[Row]]]) -> Dataset:
+def table(parts: Sequence[tuple[str, Sequence[Row]]], *, keep_misfits: bool = False) -> Dataset:
     """All rows, part after part, with a column for every key that any row has. A part has a name for errors.
+
+    With `keep_misfits` a row whose cell is of another kind than most in its column stays, marked in `MISFIT`.
 
     Raises:
         UserError: a cell is of another kind than those above it; the message names its part and the row in it.
@@ -28,8 +34,13 @@ def table(parts: Sequence[tuple[str, Sequence[Row]]]) -> Dataset:
 
     rows = [row for _, part in parts for row in part]
     columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(key for row in rows for key in row)}
+    misfits: dict[int, str] = {}
     for name, cells in columns.items():
-        if not _fits(cells):
+        if keep_misfits:
+            for row in list(_misfits(cells)):
+                misfits.setdefault(row, name)
+                cells[row] = None
+        elif not _fits(cells):
             row = bisect_left(range(1, len(cells) + 1), True, key=lambda count: not _fits(cells[:count]))
             ends = list(accumulate(len(part) for _, part in parts))
             which = next(number for number, end in enumerate(ends) if row < end)
@@ -37,6 +48,8 @@ def table(parts: Sequence[tuple[str, Sequence[Row]]]) -> Dataset:
             shown = " ".join(f"{cells[row]!r:.60}".split())
             beside = " beside the rows above it" if row else ""
             raise UserError(f"{parts[which][0]}: row {number}: column {name!r} cannot hold {shown}{beside}", SOURCE)
+    if misfits:
+        columns[MISFIT] = [misfits.get(number) for number in range(len(rows))]
     return Dataset(pyarrow.table(columns))
 
 
@@ -89,6 +102,37 @@ def _named(cell: Any, kind: Any) -> Any:
     if isinstance(cell, list):
         return [_named(one, kind.feature) for one in cell]
     return None if cell is None or cell < 0 else kind.int2str(cell)
+
+
+def _misfits(cells: list[Any]) -> Iterator[int]:
+    """Places of the cells that are of another kind than most; what is left forms a column."""
+    if _fits(cells):
+        return
+    kinds = [_kind(cell) for cell in cells]
+    usual = Counter(kind for kind in kinds if kind is not None).most_common(1)[0][0]
+    kept: list[int] = []
+    for place, kind in enumerate(kinds):
+        if kind in (None, usual):
+            kept.append(place)
+        else:
+            yield place
+    while not _fits([cells[place] for place in kept]):  # of like kinds, and yet unlike inside: objects, long numbers
+        last = bisect_left(
+            range(1, len(kept) + 1), True, key=lambda count: not _fits([cells[place] for place in kept[:count]])
+        )
+        yield kept.pop(last)
+
+
+def _kind(cell: Any) -> str | None:
+    """What a cell is, as JSON tells values apart; of a list also what it holds. None for an empty cell or list."""
+    if isinstance(cell, bool):
+        return "bool"
+    if isinstance(cell, int | float):
+        return "number"
+    if isinstance(cell, list):
+        inside = sorted({kind for one in cell if (kind := _kind(one)) is not None})
+        return f"list of {', '.join(inside)}" if inside else None
+    return None if cell is None else type(cell).__name__
 
 
 def _fits(cells: list[Any]) -> bool:

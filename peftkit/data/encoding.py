@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from peftkit.contracts import PLACE, ROW_NUMBER, Example, Task
 from peftkit.data.cache import cached, key_of
+from peftkit.data.columns import MISFIT
 from peftkit.errors import RowError, UserError, suggest
+from peftkit.examples.vocabulary import RESIZE, found_beyond
 from peftkit.recipe import InvalidRows
 
 if TYPE_CHECKING:
@@ -98,6 +100,8 @@ def encode(
     examples = [example for of_row in per_row for example in of_row]
     if labelled and not examples:
         raise UserError(f"split {split}: none of its rows has a part that the model can read", ("data", "source"))
+    if task.beyond:
+        _refuse_beyond(per_row, rows, task, split)
     return Encoded(
         split=split,
         examples=examples,
@@ -114,6 +118,16 @@ def encode(
 def _fingerprint(per_row: list[list[Example]]) -> str:
     content = [[{name: e[name] for name in e if name != PLACE} for e in of_row] for of_row in per_row]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _refuse_beyond(per_row: list[list[Example]], rows: Dataset, task: Task, split: str) -> None:
+    """Raises UserError where a row holds a token that the model has no embedding for."""
+    for place, examples in enumerate(per_row):
+        token = found_beyond(examples, task.beyond, labels=not task.adds_head)
+        if token is not None:
+            number = rows[place].get(ROW_NUMBER, place + 1)
+            told = f"split {split}, row {number}: holds {task.beyond[token]!r}, token {token}, {RESIZE}"
+            raise UserError(told, ("model", "name"))
 
 
 def _encode(rows: Dataset, task: Task, max_length: int | None, split: str, invalid_rows: InvalidRows) -> Found:
@@ -148,16 +162,19 @@ def _examples(block: Mapping[str, list[Any]], task: Task, max_length: int | None
 
     A column that the task cannot do without may be missing where rows are typed or given to predict from.
     """
+    for number, column in enumerate(block.get(MISFIT, ())):
+        if column is not None:
+            raise RowError(f"column {column!r} holds another kind of value than in most rows", number)
     for setting, column in task.columns().items():
         for number, cell in enumerate(block.get(column, ())):
-            if cell is None:
-                raise RowError(f"column {column!r} is empty", number, ("task", setting))
+            if cell is None:  # the text formats have no word for a key that only other rows have
+                raise RowError(f"column {column!r} is empty or absent", number, ("task", setting))
     try:
         return task.encode(block, max_length)
     except KeyError as error:
         if (column := error.args[0]) not in task.columns().values() or column in block:
             raise
-        there = ", ".join(name for name in block if name != ROW_NUMBER)
+        there = ", ".join(name for name in block if name not in (ROW_NUMBER, MISFIT))
         raise RowError(f"no column {column!r}{suggest(column, block)} (columns there: {there})") from None
 
 

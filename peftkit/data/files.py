@@ -28,8 +28,10 @@ def read_file(path: Path) -> Dataset:
     return read_files([path])
 
 
-def read_files(paths: Sequence[Path]) -> Dataset:
-    """The rows of files of one format, one after the other. Raises UserError: one is unreadable, columns do not fit.
+def read_files(paths: Sequence[Path], *, keep_misfits: bool = False) -> Dataset:
+    """The rows of files of one format, one after the other; `keep_misfits` is `table`'s, for formats without kinds.
+
+    Raises UserError: one is unreadable, columns do not fit.
 
     Files are read here and not through datasets' own readers: those keep a cache that goes stale, turn ``NA`` and
     ``null`` in CSV into missing values, and cannot say in which line an error stands.
@@ -39,7 +41,7 @@ def read_files(paths: Sequence[Path]) -> Dataset:
     for path in paths:
         check_format(path)
     if file_format(paths[0]) in TEXT_FORMATS:
-        return table([(str(path), list(_rows(path))) for path in paths])
+        return table([(str(path), list(_rows(path))) for path in paths], keep_misfits=keep_misfits)
     parts = [plain(_columns(path)) for path in paths]
     if len(parts) == 1:
         return parts[0]

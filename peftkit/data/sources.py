@@ -24,7 +24,8 @@ SPLIT_NAMES = ("train", "validation", "valid", "val", "dev", "test")
 """Names of sub-folders that are splits, beside those that the recipe gives."""
 
 Given = Mapping[str, Iterable[Mapping[str, Any]]] | Iterable[Mapping[str, Any]]
-"""Rows from Python: by split, or those of the training split alone; datasets' own are both."""
+"""Rows from Python: by split, or those of the training split alone; datasets' own are both, and a split may be a
+pandas DataFrame."""
 
 
 def read_splits(data: Data, given: Given | None = None) -> Splits:
@@ -33,37 +34,38 @@ def read_splits(data: Data, given: Given | None = None) -> Splits:
     Raises:
         UserError: nothing is there, it is of no known kind, or its files do not tell their splits.
     """
-    source = data.source
+    source, keep_misfits = data.source, data.invalid_rows == "drop"
     if source == GIVEN or given is not None:
-        return Splits(_given(data, given))
+        return Splits(_given(data, given), keep_misfits)
     if isinstance(source, dict):
-        return Splits({split: _of_files(data, (_existing(file),)) for split, file in source.items()})
+        return Splits({split: _of_files(data, (_existing(file),)) for split, file in source.items()}, keep_misfits)
     if isinstance(source, list):
         parts = by_split([_existing(file) for file in source])
-        return Splits({split: _of_files(data, files) for split, files in parts.items()})
+        return Splits({split: _of_files(data, files) for split, files in parts.items()}, keep_misfits)
     if source.startswith("builtin:"):
         name = source.removeprefix("builtin:")
         if name not in BUILTIN:
             raise UserError(unknown("built-in source", name, BUILTIN), SOURCE)
-        return Splits(dict(BUILTIN[name]()))
+        return Splits(dict(BUILTIN[name]()), keep_misfits)
     path = Path(os.path.expanduser(source))
     if path.is_dir():
-        return Splits(_folder(data, path))
+        return Splits(_folder(data, path), keep_misfits)
     if path.is_file():
         if file_format(_existing(source)) == ".zip":
-            return Splits(_archive(data, path))
-        return Splits({data.train: (path,)})
+            return Splits(_archive(data, path), keep_misfits)
+        return Splits({data.train: (path,)}, keep_misfits)
     local = source.startswith((".", "/", "~")) or source.count("/") > 1 or file_format(path) in (*FORMATS, ".zip")
     if local:
         raise UserError(f"{source}: no such file or folder", SOURCE)
-    return Splits(_hub(data, source))
+    return Splits(_hub(data, source), keep_misfits)
 
 
 class Splits:
     """Splits by name; `read` gives one as a Dataset."""
 
-    def __init__(self, parts: Mapping[str, Files | list[Row] | Dataset]) -> None:
-        self.parts = parts
+    def __init__(self, parts: Mapping[str, Files | list[Row] | Dataset], keep_misfits: bool) -> None:
+        """`keep_misfits` is whether a cell of another kind than its column spoils its row alone."""
+        self.parts, self.keep_misfits = parts, keep_misfits
 
     @property
     def names(self) -> list[str]:
@@ -77,9 +79,11 @@ class Splits:
             raise UserError(f"no split {split!r} at the source{near} (there are: {there})", key)
         part = self.parts[split]
         if isinstance(part, tuple):
-            rows = read_files(part)
+            rows = read_files(part, keep_misfits=self.keep_misfits)
+        elif isinstance(part, list):
+            rows = table([(split, part)], keep_misfits=self.keep_misfits)
         else:
-            rows = table([(split, part)]) if isinstance(part, list) else plain(part)
+            rows = plain(part)
         if len(rows) == 0:
             raise UserError(f"{part[0] if isinstance(part, tuple) else split}: holds no rows", key)
         return rows
@@ -135,8 +139,12 @@ def _given(data: Data, given: Given | None) -> dict[str, list[Row] | Dataset]:
 
 
 def _row_list(split: str, part: Iterable[Any]) -> list[Row]:
+    from pandas import DataFrame  # type: ignore[import-untyped]
+
+    if isinstance(part, DataFrame):  # what pandas calls missing (NaN) is an empty cell, not a number
+        part = part.astype(object).where(part.notna(), None).to_dict("records")
     if not isinstance(part, Iterable) or isinstance(part, str | bytes | Mapping):
-        raise UserError(f"{split}: expected rows, a list of dicts, found {_kind(part)}", SOURCE)
+        raise UserError(f"{split}: expected rows, a list of dicts or a DataFrame, found {_kind(part)}", SOURCE)
     rows: list[Row] = []
     for number, row in enumerate(part, 1):
         if not isinstance(row, Mapping):

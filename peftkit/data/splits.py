@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from peftkit.contracts import ROW_NUMBER, Task
 from peftkit.data.cells import root_of, with_files
+from peftkit.data.columns import MISFIT
 from peftkit.data.sources import Given, Splits, read_splits
 from peftkit.errors import UserError, suggest
 from peftkit.recipe import Data
@@ -112,6 +113,6 @@ def _check_columns(splits: Mapping[str, Dataset], task: Task) -> None:
     for split, rows in splits.items():
         for setting, column in task.columns().items():
             if column not in rows.column_names:
-                there = [name for name in rows.column_names if name != ROW_NUMBER]
+                there = [name for name in rows.column_names if name not in (ROW_NUMBER, MISFIT)]
                 told = f"no column {column!r} in {split}{suggest(column, there)} (columns there: {', '.join(there)})"
                 raise UserError(told, ("task", setting))

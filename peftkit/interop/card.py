@@ -9,14 +9,13 @@ from typing import Any
 
 from peftkit.data.files import FORMATS, file_format
 from peftkit.errors import UserError
-from peftkit.interop.folders import folder_of_run
+from peftkit.interop.folders import adapter_configs, folder_of_run
 from peftkit.interop.loading_code import loading_code
 from peftkit.interop.markup import block, code, number, table, text
-from peftkit.model.loading import CARRIED
 from peftkit.output import MANIFEST
+from peftkit.recipe import CARRIED
 from peftkit.recipe.reading import dump_yaml
 from peftkit.record import Record, content_of
-from peftkit.trained import ADAPTER_CONFIG
 from peftkit.writing import whole_file
 
 CARD_FILE = "README.md"
@@ -93,14 +92,14 @@ def metadata(record: Record, folder: Path) -> Any:
         )
         for name, value in _finite(record)
     ]
-    is_adapter = (folder / ADAPTER_CONFIG).is_file()
+    is_adapter = bool(adapter_configs(folder))
     base = hub_base(record, folder)
     bits = (record.recipe.get("quantization") or {}).get("bits")
     return ModelCardData(
         base_model=base,
         library_name="peft" if is_adapter else "transformers",
         pipeline_tag=task,
-        tags=["peftkit", record.recipe["method"]["name"], *([f"{bits}-bit"] if bits else [])],
+        tags=["peftkit", *record.method_name.split("+"), *([f"{bits}-bit"] if bits else [])],
         datasets=[source] if source else None,
         metrics=[name for name, _ in _finite(record) if name != "loss"] or None,
         model_name=record.title,
@@ -115,9 +114,8 @@ def hub_base(record: Record, folder: Path) -> str | None:
         return name
     if not _may_be_on_the_hub(name):
         return None
-    if (folder / ADAPTER_CONFIG).is_file():  # it names what was loaded: a folder by its whole path
-        return name if content_of(folder / ADAPTER_CONFIG).get("base_model_name_or_path") == name else None
-    return name
+    loaded = [content_of(config).get("base_model_name_or_path") for config in adapter_configs(folder)]
+    return name if all(other == name for other in loaded) else None  # a folder is named by its whole path
 
 
 def hub_data(record: Record) -> str | None:
@@ -159,7 +157,7 @@ def _title(record: Record) -> str:
     quantized = f", its frozen weights in {bits['bits']} bits" if bits else ""
     told = f"{code(Path(base).name if Path(base).is_absolute() else base)}{quantized}, trained with"
     task = f"for {code(record.recipe['task']['name'])} on {code(hub_data(record) or _source(record))}"
-    return f"# {text(record.title)}\n\n{told} {code(record.recipe['method']['name'])} {task}, by peftkit."
+    return f"# {text(record.title)}\n\n{told} {code(record.method_name)} {task}, by peftkit."
 
 
 def _scores(record: Record) -> Iterator[str]:

@@ -16,6 +16,7 @@ from peftkit.errors import PeftkitError, UserError
 from peftkit.interop.folders import folder_of_run, whole_folder
 from peftkit.interop.measuring import beyond_rounding, compared, measure, ruler, stack
 from peftkit.methods import METHODS
+from peftkit.mixtures import MixtureSettings
 from peftkit.model import load_base
 from peftkit.output import save_model_config
 from peftkit.trained import Trained, load
@@ -110,6 +111,10 @@ def _lora_form(trained: Trained, folder: Path, rank: int | float | None) -> tupl
     """How it was converted, peft's configuration, and the tensors under peft's names."""
     model: Any = trained.model
     name = trained.recipe.method.name
+    if isinstance(trained.recipe.method, MixtureSettings):
+        raise UserError(
+            f"{folder}: {name} is kept as two adapters, and is no LoRA; peftkit merge joins them with the base"
+        )
     config = getattr(model, "peft_config", {}).get("default")
     if config is None:
         raise UserError(f"{folder}: {name} is no adapter; {_those_that_can()}")

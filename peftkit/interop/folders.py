@@ -1,4 +1,4 @@
-"""New folders that are written whole or not at all."""
+"""Folders of runs: what adapters lie in one, and new ones that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from peftkit.errors import UserError
+from peftkit.mixtures import PARTS_FOLDER
+from peftkit.trained import ADAPTER_CONFIG
 
 
 @contextmanager
@@ -45,3 +47,9 @@ def folder_of_run(folder: str | Path) -> Path:
     if not found.is_dir():
         raise UserError(f"{found}: no such folder")
     return found
+
+
+def adapter_configs(folder: Path) -> list[Path]:
+    """Configurations of the adapters in `folder`: of its one, or of a mixture's parts in the order of loading."""
+    own = folder / ADAPTER_CONFIG
+    return [own] if own.is_file() else sorted((folder / PARTS_FOLDER).glob(f"*/{ADAPTER_CONFIG}"))

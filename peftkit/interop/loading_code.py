@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from peftkit.interop.folders import adapter_configs
 from peftkit.methods.bottleneck import Bottleneck
 from peftkit.output import ADAPTER_MODEL_CONFIG, COMPLETE_CONFIG
 from peftkit.recipe import Recipe
 from peftkit.record import content_of
 from peftkit.tasks import TASKS
-from peftkit.trained import ADAPTER_CONFIG, recipe_in
+from peftkit.trained import recipe_in
 
 
 def loading_code(folder: Path, base: str | None) -> list[str]:
@@ -23,12 +24,13 @@ def loading_code(folder: Path, base: str | None) -> list[str]:
     if (folder / COMPLETE_CONFIG).is_file():
         imports = f"from transformers import {auto}, {processor}"
         return [imports, "", f"model = {auto}.from_pretrained(folder)", last]
-    adapter = content_of(folder / ADAPTER_CONFIG)
-    quantized = _quantization(recipe, adapter.get("modules_to_save") or [])
+    parts = adapter_configs(folder)
+    adapters = [content_of(part) for part in parts]
+    quantized = _quantization(recipe, adapters[-1].get("modules_to_save") or [])  # the last has the head
     needed = sorted(["AutoConfig", auto, processor, *(["BitsAndBytesConfig"] if quantized else [])])
-    ours = (
-        ["import peftkit  # makes peft know this adapter"] if adapter.get("peft_type") == Bottleneck.peft_type else []
-    )
+    known = all(adapter.get("peft_type") != Bottleneck.peft_type for adapter in adapters)
+    ours = [] if known else ["import peftkit  # makes peft know this adapter"]
+    *below, last_part = (_inside(part.parent, folder) for part in parts)
     arguments = ["config=config", f'dtype="{recipe.model.dtype}"', *quantized]
     arguments += [f"revision={recipe.model.revision!r}"] if recipe.model.revision else []
     return [
@@ -41,9 +43,15 @@ def loading_code(folder: Path, base: str | None) -> list[str]:
         f"model = {auto}.from_pretrained(",
         *(f"    {argument}," for argument in ["base", *arguments]),
         ")",
-        "model = PeftModel.from_pretrained(model, folder).eval()",
+        *(f"PeftModel.from_pretrained(model, {part})  # puts it into model" for part in below),
+        f"model = PeftModel.from_pretrained(model, {last_part}).eval()",
         last,
     ]
+
+
+def _inside(part: Path, folder: Path) -> str:
+    """Python for the folder of an adapter: the run's, or one in it."""
+    return "folder" if part == folder else f'folder + "/{part.relative_to(folder).as_posix()}"'
 
 
 def _quantization(recipe: Recipe, head: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from peftkit.errors import PeftkitError, UserError
 from peftkit.interop.folders import folder_of_run, whole_folder
 from peftkit.interop.measuring import beyond_rounding, compared, measure, ruler, stack
 from peftkit.methods import METHODS
+from peftkit.mixtures import method_of, plain_data
 from peftkit.model import load_base, load_empty
 from peftkit.recipe import Recipe
 from peftkit.trained import load, recipe_in
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 Bits = Literal[4, 8]
 MERGE_FILE = "merge.json"
+QUANTIZED_FLAGS = ("is_loaded_in_4bit", "is_loaded_in_8bit", "is_quantized")
+"""What transformers' `dequantize` leaves on the model, and tuners of peft go by (IA3 would refuse to merge)."""
 INEXACT_BITS = 8
 """LLM.int8 quantizes activations too in its forward pass, which no unquantized model repeats."""
 
@@ -43,7 +46,7 @@ def merge(
     """
     began, folder = time.perf_counter(), folder_of_run(folder)
     recipe = recipe_in(folder, overrides)
-    refuse_unmergeable(recipe.method.name, folder)
+    refuse_unmergeable(method_of(recipe.method), folder)
     with whole_folder(Path(output)) as inside:
         trained = load(folder, overrides)
         method, task, device = trained.method, trained.task, trained.accelerator.device
@@ -62,11 +65,12 @@ def merge(
     return report
 
 
-def refuse_unmergeable(name: str, folder: Path) -> None:
+def refuse_unmergeable(method: Method, folder: Path) -> None:
     """Raises UserError for a method that leaves nothing to merge, or nothing that can be; names those that can."""
+    name = method.settings.name
     if name == "full":
         raise UserError(f"{folder}: trained with full, there is nothing to merge: the run's folder is a model already")
-    if not METHODS[name].mergeable:
+    if not method.mergeable:
         raise UserError(f"{folder}: {name} cannot be merged into the base's weights; {_those_that_can()}")
 
 
@@ -78,7 +82,7 @@ def merged_model(
     attached: Any = method.load(base, folder)
     _unwrap_heads(attached)
     try:
-        merged = attached.merge_and_unload(safe_merge=True)
+        merged: Any = method.merged(attached)
     except (AttributeError, NotImplementedError, ValueError, RuntimeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         told = f"{folder}: {recipe.method.name} as set here cannot be merged: {first}; {_those_that_can()}"
@@ -86,6 +90,8 @@ def merged_model(
     left = [name for name, module in merged.named_modules() if type(module).__module__.startswith("peft.")]
     if left:
         raise PeftkitError(f"{folder}: after merging, {left[0]} is still a part of the adapter")
+    if bits:
+        _restore_transposed(merged, load_empty(recipe, task).model)
     merged.config.update(task.config())
     return merged, bits
 
@@ -100,12 +106,15 @@ def plain_base(recipe: Recipe, task: Task, device: torch.device) -> tuple[Base, 
         return load_base(recipe.model_copy(update={"model": model}), task, device), None
     base = load_base(recipe, task, device)
     plain = base.model.dequantize(dtype=torch.float32).float()
-    _restore_transposed(plain, empty.model)
+    for flag in QUANTIZED_FLAGS:
+        if hasattr(plain, flag):
+            setattr(plain, flag, False)
     return Base(plain, base.head, base.peft_task_type), empty.bits
 
 
 def _restore_transposed(model: Any, empty: Module) -> None:
-    """Puts GPT-2's transposed linear layers back, which transformers' `dequantize` leaves as ordinary ones."""
+    """Puts GPT-2's transposed linear layers back, which transformers' `dequantize` leaves as ordinary ones: those that
+    the adapter was trained on, and that some tuners of peft alone can be put on."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -167,7 +176,7 @@ def _report(recipe: Recipe, bits: Bits | None, comparison: dict[str, Any], secon
             "bits": bits,
             "merged_into": "the dequantized base" if bits else "the base",
         },
-        "method": recipe.method.model_dump(mode="json", exclude_defaults=True) | {"name": recipe.method.name},
+        "method": plain_data(recipe.method, exclude_defaults=True),
         "exact": recipe.model.dtype == "float32" and bits != INEXACT_BITS,
         **comparison,
         "seconds": seconds,

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from peftkit.errors import UserError
 from peftkit.interop.card import CARD_FILE, card_of, finished, hub_base, unfit_for_the_hub
-from peftkit.interop.folders import folder_of_run
+from peftkit.interop.folders import adapter_configs, folder_of_run
 from peftkit.output import CHECKPOINTS, MANIFEST, TRACKED
 from peftkit.record import content_of
-from peftkit.trained import ADAPTER_CONFIG
 
 LEFT_OUT = (CHECKPOINTS, MANIFEST, TRACKED)
 """What of a run's folder is of no use to others."""
@@ -66,16 +65,26 @@ def _staged(folder: Path) -> Iterator[Path]:
         staged = Path(temporary)
         for file in folder.iterdir():
             if file.name not in LEFT_OUT and not file.name.startswith("."):
-                (staged / file.name).symlink_to(file.resolve(), target_is_directory=file.is_dir())
+                _link(file, staged / file.name)
         if not (staged / CARD_FILE).exists():
             (staged / CARD_FILE).write_text(card_of(folder), encoding="utf-8")
         base = hub_base(finished(folder), folder)
-        config = folder / ADAPTER_CONFIG
-        if base is not None and config.is_file():
+        for config in adapter_configs(folder) if base is not None else ():
             content = content_of(config) | {"base_model_name_or_path": base}
-            (staged / ADAPTER_CONFIG).unlink()
-            (staged / ADAPTER_CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            followed = staged / config.relative_to(folder)
+            followed.unlink()
+            followed.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         yield staged
+
+
+def _link(file: Path, place: Path) -> None:
+    """A link to `file`; for a folder one of its own with links in it."""
+    if not file.is_dir():
+        place.symlink_to(file.resolve())
+        return
+    place.mkdir()
+    for inner in file.iterdir():
+        _link(inner, place / inner.name)
 
 
 def _one_line(error: BaseException) -> str:

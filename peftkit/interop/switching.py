@@ -12,7 +12,7 @@ from peftkit.contracts import Prediction, Row
 from peftkit.errors import UserError
 from peftkit.interop.exporting import CHANGES_THE_BASE
 from peftkit.interop.folders import folder_of_run
-from peftkit.methods import METHODS
+from peftkit.mixtures import method_of
 from peftkit.output import saved_config
 from peftkit.record import content_of
 from peftkit.tasks import TASKS
@@ -48,7 +48,7 @@ class Adapters:
             self.inner[name] = f"adapter{number}"
             self._add(self.inner[name], path)
             tasks[number - 1].equip(first.task.processor, self.model.config)
-            method = METHODS[recipes[number - 1].method.name](recipes[number - 1].method)
+            method = method_of(recipes[number - 1].method)
             self.trained[name] = replace(first, recipe=recipes[number - 1], task=tasks[number - 1], method=method)
         self.select(self.names[0])
 

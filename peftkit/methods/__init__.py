@@ -10,6 +10,7 @@ from peftkit.methods.bottleneck import Bottleneck
 from peftkit.methods.c3a import C3a
 from peftkit.methods.fourierft import Fourierft
 from peftkit.methods.full import Full
+from peftkit.methods.glora import Glora
 from peftkit.methods.head import Head
 from peftkit.methods.hra import Hra
 from peftkit.methods.ia3 import Ia3
@@ -17,33 +18,18 @@ from peftkit.methods.ln_tuning import LnTuning
 from peftkit.methods.loha import Loha
 from peftkit.methods.lokr import Lokr
 from peftkit.methods.lora import Lora
+from peftkit.methods.low_rank import Adamss, Deft, Delora, Gralora, Lily, Peanut, Pvera, Tinylora, Unilora
 from peftkit.methods.miss import Miss
 from peftkit.methods.oft import Oft
 from peftkit.methods.p_tuning import PTuning
-from peftkit.methods.plain import (
-    Adamss,
-    Beft,
-    Deft,
-    Delora,
-    Frod,
-    Gralora,
-    Hira,
-    Lily,
-    Osf,
-    Peanut,
-    Psoft,
-    Pvera,
-    Supertuning,
-    Tinylora,
-    Unilora,
-    Waveft,
-)
+from peftkit.methods.plain import Beft, Frod, Hira, Osf, Psoft, Supertuning, Waveft
 from peftkit.methods.prefix_tuning import PrefixTuning
 from peftkit.methods.prompt_tuning import PromptTuning
 from peftkit.methods.randlora import Randlora
 from peftkit.methods.registered import Registered
 from peftkit.methods.road import Road
 from peftkit.methods.shira import Shira
+from peftkit.methods.trainable_tokens import TrainableTokens
 from peftkit.methods.vblora import Vblora
 from peftkit.methods.vera import Vera
 
@@ -72,11 +58,13 @@ METHODS: dict[str, type[Method]] = {
     "ln-tuning": LnTuning,
     "prompt-tuning": PromptTuning,
     "p-tuning": PTuning,
+    "trainable-tokens": TrainableTokens,
     "adamss": Adamss,
     "beft": Beft,
     "deft": Deft,
     "delora": Delora,
     "frod": Frod,
+    "glora": Glora,
     "gralora": Gralora,
     "hira": Hira,
     "lily": Lily,

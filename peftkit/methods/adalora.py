@@ -65,11 +65,23 @@ class AdaloraSettings(MethodSettings):
 
 
 class Adalora(Adapter):
-    """W' = W + (alpha/r)·P·diag(lambda)·Q, lambda pruned by importance (Zhang et al. 2023, arXiv:2303.10512, alg. 1).
+    """LoRA in the form of a singular value decomposition. During training the rank budget moves to the layers that need
+    it.
 
-    peft leaves to the trainer what this class's hook does: the budget is moved after every optimizer step, knowing the
-    real number of steps, and the orthogonality term (eq. 4) is added to the training loss only.
-    Learning rate 1e-3: the paper's GLUE runs use 5e-4 to 2.2e-3 (table 8).
+    Kind: low-rank
+    Formula: W' = W + (alpha/r)·P·diag(lambda)·Q, lambda zero at the start and pruned by importance (alg. 1). peft
+    leaves to the trainer what this class's hook does: the budget is moved after every optimizer step, knowing the real
+    number of steps, and the orthogonality term (eq. 4) is added to the training loss only.
+    Parameters: `init_r·(out + in + 1)` a layer at the start; target_r in the mean of the layers is left at the end.
+    Paper: Zhang et al. 2023, "AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning",
+    arXiv:2303.10512.
+    Use it: when it is not known which layers matter and the adapter must be small; the record tells the ranks that were
+    reached.
+    Not: for short runs (the schedule needs steps to prune in; too few are refused), or where a step must be cheap: the
+    importance of every rank is measured at every step.
+    Defaults: 12 to 8 ranks, pruned between a tenth and seven tenths of the steps, are our choice; the smoothing and the
+    weight of the orthogonality term are peft's.
+    Learning rate: the paper's GLUE runs use 5e-4 to 2.2e-3 (table 8).
     """
 
     settings_class: ClassVar[type[MethodSettings]] = AdaloraSettings

@@ -19,9 +19,18 @@ class BitfitSettings(MethodSettings):
 
 
 class Bitfit(Adapter):
-    """Trains every bias of the base (Ben Zaken et al. 2022, arXiv:2106.10199), kept as a LoRA adapter without layers.
+    """Only the bias terms of the base are trained. They are kept as a LoRA adapter without layers.
 
-    Learning rate 1e-3: the upper end of 1e-4 to 1e-3 searched in the paper's appendix.
+    Kind: selective
+    Formula: y = W·x + b', b' trained.
+    Parameters: `out` a linear layer, `hidden` a LayerNorm; each has a bias of that size.
+    Paper: Ben Zaken et al. 2022, "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked
+    Language-models", arXiv:2106.10199.
+    Use it: on BERT-like encoders with small to medium data, where a tenth of a percent of the weights is enough.
+    Not: on Llama, Qwen or T5, whose layers have no biases (refused), in half precision (the biases are the base's own
+    and would be rounded at every step), or on large data: the paper finds it behind other sparse methods there.
+    Defaults: none to set.
+    Learning rate: the upper end of 1e-4 to 1e-3, searched in the paper's appendix.
     """
 
     settings_class: ClassVar[type[MethodSettings]] = BitfitSettings

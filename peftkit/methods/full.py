@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from peftkit.contracts import Base, Method, MethodSettings
+from peftkit.errors import UserError
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -18,10 +19,20 @@ class FullSettings(MethodSettings):
 
 
 class Full(Method):
-    """Trains all weights, in float32.
+    """Every weight is trained, in float32. It is the baseline that every other method is held against.
 
-    Learning rate 5e-5: the upper end of 2e-5 to 5e-5 of Devlin et al. 2019 (arXiv:1810.04805, A.3), and the default of
-    transformers' TrainingArguments.
+    Kind: baseline
+    Formula: W' = W + ΔW, ΔW free.
+    Parameters: all of the model's.
+    Paper: Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding",
+    arXiv:1810.04805.
+    Use it: when memory allows, rows are many and one copy of the model for each task is no burden; always once, to know
+    what a small adapter gives up.
+    Not: on a quantized base (refused), with few rows, or where what the base knows must stay: nothing holds it there.
+    Gradients and AdamW's moments take three times the weights' memory on top; in peft's comparison on Llama 3.2 3B it
+    has a third of LoRA's tokens a second and 1.7 times its peak memory, at the same accuracy.
+    Defaults: none to set.
+    Learning rate: the upper end of 2e-5 to 5e-5 in the paper's A.3, and the default of transformers' TrainingArguments.
     """
 
     settings_class: ClassVar[type[MethodSettings]] = FullSettings
@@ -39,9 +50,16 @@ class Full(Method):
 
     def load(self, base: Base, folder: Path) -> Module:
         import torch
+        from safetensors import SafetensorError
 
         attention = base.model.config._attn_implementation
-        model: Module = type(base.model).from_pretrained(
-            str(folder), dtype=torch.float32, attn_implementation=attention
-        )
-        return model
+        try:
+            model, info = type(base.model).from_pretrained(
+                str(folder), dtype=torch.float32, attn_implementation=attention, output_loading_info=True
+            )
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{folder}: the model cannot be read, its file is damaged or cut off: {error}") from None
+        if missing := sorted(info["missing_keys"]):  # transformers would draw them anew
+            raise UserError(f"{folder}: truncated: {len(missing)} tensors of the model are missing, e.g. {missing[0]}")
+        trained: Module = model
+        return trained

@@ -19,10 +19,21 @@ class HeadSettings(MethodSettings):
 
 
 class Head(Adapter):
-    """Trains the head alone, kept as a LoRA adapter without layers so that peft loads it as any other.
+    """The base stays as it is and only the new head is trained (a linear probe). It is kept as a LoRA adapter without
+    layers, so that peft loads it as any other.
 
-    Learning rate 1e-2: a probe is a convex problem on fixed features and wants 10 to 100 times the rate of
-    fine-tuning (Kumar et al. 2022, arXiv:2202.10054, linear probing).
+    Kind: baseline
+    Formula: y = W_head·h(x) + b_head, h the frozen base.
+    Parameters: none but those of the head.
+    Paper: Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution",
+    arXiv:2202.10054.
+    Use it: as the lower bound that an adapter must beat, with very few rows, or on data unlike the training rows; it is
+    the cheapest of all, since no gradient enters the base.
+    Not: for tasks without a new head, such as language modelling (refused), or where the base's features do not yet
+    hold the answer.
+    Defaults: none to set.
+    Learning rate: our choice: a probe is a convex problem on fixed features and bears 10 to 100 times the rate of
+    fine-tuning.
     """
 
     settings_class: ClassVar[type[MethodSettings]] = HeadSettings

@@ -9,13 +9,20 @@ from peftkit.contracts import Base
 
 
 class Ia3(Passthrough):
-    """y' = l ⊙ W·x for keys and values, W·(l ⊙ x) for the feed-forward, l one at the start (Liu et al. 2022,
-    arXiv:2205.05638, section 3.3).
+    """Attention's keys and values and the feed-forward's inner activations are rescaled, each by a trained factor.
+    Where peft's table does not know the architecture, every linear layer's output is.
 
-    Nothing but one factor per activation: the smallest method that reaches all layers. Defaults are peft's, which are
-    the paper's: keys, values and feed-forward. Where peft's table does not know the architecture, every linear
-    layer's output is rescaled. Learning rate 3e-3: the paper's T-Few recipe.
-    Parameters: out for each targeted layer, in for each feed-forward one.
+    Kind: scaling
+    Formula: y = l ⊙ W·x for keys and values, y = W·(l ⊙ x) for the feed-forward, l one at the start.
+    Parameters: `out` a layer, `in` a feed-forward layer.
+    Paper: Liu et al. 2022, "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning",
+    arXiv:2205.05638.
+    Use it: with few rows, many adapters to keep, or little memory: a file of some kilobytes, LoRA's speed, and little
+    forgotten.
+    Not: where the task is far from what the base does: it can only turn up and down what is there. 40 % against LoRA's
+    48 % in peft's comparison.
+    Defaults: peft's targets, which are the paper's: keys, values and feed-forward.
+    Learning rate: the paper's T-Few recipe.
     """
 
     name: ClassVar[str] = "ia3"

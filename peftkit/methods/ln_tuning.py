@@ -12,12 +12,20 @@ if TYPE_CHECKING:
 
 
 class LnTuning(Passthrough):
-    """Trains gain and bias of every LayerNorm and RMSNorm outside the head (Zhao et al. 2023, arXiv:2312.11420).
+    """Only the normalizations of the base are trained. peft's table knows few architectures and leaves norms out in
+    some, so all of the model's own norms are found here.
 
-    A few thousand parameters: what the base knows is reweighted. peft's table knows few architectures and leaves
-    norms out in some, so all of the model's own norms are found here. Learning rate 1e-3: our choice, that of
-    `bitfit`, which trains as few weights.
-    Parameters: the norm's width, twice where it has a bias.
+    Kind: selective
+    Formula: y = g' ⊙ norm(x) + b', g' and b' trained, in every LayerNorm and RMSNorm outside the head.
+    Parameters: `2·hidden` a LayerNorm, half of that an RMSNorm.
+    Paper: Zhao et al. 2023, "Tuning LayerNorm in Attention: Towards Efficient Multi-Modal LLM Finetuning",
+    arXiv:2312.11420.
+    Use it: for a few thousand parameters that reach every layer at no cost when predicting, on quantized bases too; it
+    merges.
+    Not: in half precision (the norms are the base's own and would be rounded), or where the task is far from what the
+    base knows: features are reweighted, none is made.
+    Defaults: every norm outside the head.
+    Learning rate: our choice, that of `bitfit`, which trains as few weights.
     """
 
     name: ClassVar[str] = "ln-tuning"

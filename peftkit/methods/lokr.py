@@ -8,13 +8,21 @@ from peftkit.adapters import Passthrough
 
 
 class Lokr(Passthrough):
-    """W' = W + (alpha/r)·C ⊗ (B·A), zero at the start (LyCORIS: Yeh et al. 2023, arXiv:2309.14859).
+    """The update is a Kronecker product, one factor of it of low rank. It has fewer parameters than LoRA at a high
+    rank.
 
-    With out = l·k and in = m·n, as near to square as they go, C is l × m and B·A is k × n: fewer parameters than LoRA
-    at a high rank. Where r is at least half of the larger of k and n, peft trains the k × n matrix whole. Defaults
-    r=8, alpha=8 are peft's. Learning rate 3e-3: that of peft's method comparison
-    (method_comparison/MetaMathQA/experiments/lokr in its repository).
-    Parameters: l·m + r·(k + n), or l·m + k·n.
+    Kind: structured
+    Formula: W' = W + (alpha/r)·C ⊗ (B·A), zero at the start; out = l·k and in = m·n as near to square as they go, C of
+    l × m, B·A of k × n.
+    Parameters: `l·m + (k·n if r ≥ max(k, n)/2 else r·(k + n))` a layer: where r is at least half of the larger side,
+    peft trains the k × n matrix whole.
+    Paper: LyCORIS: Yeh et al. 2023, "Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning to Model
+    Evaluation", arXiv:2309.14859.
+    Use it: for a small file with an update of high rank.
+    Not: on quantized bases or GPT-2 (refused); and r says little where it is above half of the smaller blocks, see the
+    count.
+    Defaults: peft's.
+    Learning rate: that of peft's method comparison (method_comparison/MetaMathQA/experiments/lokr in its repository).
     """
 
     name: ClassVar[str] = "lokr"

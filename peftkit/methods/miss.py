@@ -9,14 +9,20 @@ from peftkit.adapters import IN_THE_INPUT, Passthrough, Size
 
 
 class Miss(Passthrough):
-    """W' = W + ΔW, ΔW repeating one trained r × out matrix over groups of r inputs, zero at the start (Kang and Yin
-    2024, arXiv:2409.15371; formerly Bone).
+    """One small matrix a layer is repeated over groups of inputs. It is fast and light, and has half of LoRA's
+    parameters at the same r.
 
-    Half of LoRA's parameters at the same r, fast and light. `init_weights: bat` mixes it with the weights themselves
-    and needs r to divide both sides, `mini` shares outputs too. Default r=64 is peft's. Learning rate 5e-4: peft's
-    method comparison (method_comparison/MetaMathQA in its repository) trains it with the rate that it gives LoRA, so
-    it has `lora`'s here.
-    Parameters: r·out.
+    Kind: structured
+    Formula: W' = W + ΔW, ΔW repeating one trained r × out matrix over groups of r inputs, zero at the start.
+    Parameters: `r·out` a layer.
+    Paper: Kang and Yin 2024, "MiSS: Revisiting the Trade-off in LoRA with an Efficient Shard-Sharing Structure"
+    (formerly Bone), arXiv:2409.15371.
+    Use it: in LoRA's place where memory is short: one trained matrix and a sum of inputs; on quantized bases too.
+    Not: on GPT-2 (refused), or with `init_weights: bat`, which mixes the matrix with the weights themselves and needs r
+    to divide both sides, without need (`mini` shares outputs too).
+    Defaults: peft's.
+    Learning rate: that of `lora`: peft's method comparison (method_comparison/MetaMathQA in its repository) gives both
+    the same.
     """
 
     name: ClassVar[str] = "miss"

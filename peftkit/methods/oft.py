@@ -9,13 +9,18 @@ from peftkit.adapters import OF_THE_INPUT, Passthrough, Size
 
 
 class Oft(Passthrough):
-    """W' = W·R with R = diag(R₁, …, R_r), Rᵢ = (I + Q)(I - Q)⁻¹ of a skew Q, the identity at the start (Qiu et al.
-    2023, arXiv:2306.07280: Cayley parametrization; peft takes 5 terms of a Neumann series for the inverse).
+    """The inputs of each weight are rotated, in blocks. Lengths and angles between the neurons stay as they were.
 
-    Angles between neurons stay: hard to forget with. Default oft_block_size=32 is peft's; `r` gives the number of
-    blocks instead. Learning rate 5e-4: peft's method comparison (method_comparison/MetaMathQA in its repository)
-    trains it with the rate that it gives LoRA, so it has `lora`'s here.
-    Parameters: in·(b - 1)/2 at block size b.
+    Kind: orthogonal
+    Formula: W' = W·diag(R₁, …, R_n), Rᵢ = (I + Q)·(I - Q)⁻¹ of a skew Q, the identity at the start; peft takes 5 terms
+    of a Neumann series for the inverse.
+    Parameters: `in·(oft_block_size - 1)/2` a layer.
+    Paper: Qiu et al. 2023, "Controlling Text-to-Image Diffusion by Orthogonal Finetuning", arXiv:2306.07280.
+    Use it: where what the base knows must stay, on quantized bases too; 49 % against LoRA's 48 % in peft's comparison.
+    Not: where a step must be cheap (about 1.3 times LoRA's time there), or on GPT-2 (refused).
+    Defaults: peft's block size; `r` gives the number of blocks instead.
+    Learning rate: that of `lora`: peft's method comparison (method_comparison/MetaMathQA in its repository) gives both
+    the same.
     """
 
     name: ClassVar[str] = "oft"

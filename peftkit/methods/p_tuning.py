@@ -14,14 +14,20 @@ if TYPE_CHECKING:
 
 
 class PTuning(Prompts):
-    """The model reads [f(P); E(x)], f a small network over the embeddings of virtual tokens (Liu et al. 2021,
-    arXiv:2103.10385; f three linear layers, or an LSTM with `encoder_reparameterization_type: LSTM`).
+    """The embeddings of virtual tokens come out of a small network, which steadies training. Only its output is kept,
+    so a saved adapter predicts but cannot be trained further; it is computed in float32, also under autocast.
 
-    The network steadies training; only its output is kept, so a saved adapter predicts but cannot be trained further.
-    It is computed in float32, also under autocast. Restricted as `prompt-tuning` is. Defaults: 20 virtual tokens,
-    width 128 and learning rate 1e-3 are those of peft's example on GLUE
+    Kind: prompt
+    Formula: the model reads [f(P); E(x)], f three linear layers, or an LSTM with `encoder_reparameterization_type:
+    LSTM`.
+    Parameters: `num_virtual_tokens·hidden + (hidden + 1)·w + (w + 1)·w + (w + 1)·hidden` once, w = encoder_hidden_size;
+    num_virtual_tokens·hidden are kept.
+    Paper: Liu et al. 2021, "GPT Understands, Too", arXiv:2103.10385.
+    Use it: where `prompt-tuning` does not get going.
+    Not: where `prompt-tuning` is refused, or where training has to go on from a saved adapter.
+    Defaults: 20 virtual tokens and a width of 128, those of peft's example on GLUE
     (examples/sequence_classification/P_Tuning.ipynb); the rest is peft's.
-    Parameters: t·hidden + (hidden + 1)·w + (w + 1)·w + (w + 1)·hidden at t virtual tokens and width w, once.
+    Learning rate: that of the same example.
     """
 
     name: ClassVar[str] = "p-tuning"

@@ -33,10 +33,20 @@ class PrefixTuningSettings(MethodSettings):
 
 
 class PrefixTuning(Adapter):
-    """Per layer, attention runs over [P_k; K] and [P_v; V] (Li and Liang 2021, arXiv:2101.00190, eq. 3).
+    """Trained keys and values stand in front of those of the text in the attention of every layer. The weights of the
+    base stay untouched.
 
-    Learning rate 1e-2: classification by deep prompts wants 5e-3 to 2e-2 (P-tuning v2: Liu et al. 2022,
-    arXiv:2110.07602).
+    Kind: prompt
+    Formula: each head attends over [P_k; K] and [P_v; V], P trained.
+    Parameters: `2·num_virtual_tokens·layers·hidden` once, without prefix_projection.
+    Paper: Li and Liang 2021, "Prefix-Tuning: Optimizing Continuous Prompts for Generation", arXiv:2101.00190.
+    Use it: as the best of the prompt family: it works for tags, answers and generation too, leaves outputs in their
+    places, and costs no more than longer keys in training.
+    Not: with gradient checkpointing (refused), packed rows, DeBERTa, ModernBERT, encoder-decoder classifiers, or
+    images. It cannot be merged, every attention gets num_virtual_tokens more keys when predicting, and it is slow to
+    learn on language models: 15 % against LoRA's 48 % in peft's comparison, at a rate of 1e-3.
+    Defaults: 20 virtual tokens and no reparametrization are our choice.
+    Learning rate: classification by deep prompts wants 5e-3 to 2e-2 (P-tuning v2: Liu et al. 2022, arXiv:2110.07602).
     """
 
     settings_class: ClassVar[type[MethodSettings]] = PrefixTuningSettings

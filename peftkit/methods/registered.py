@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from peftkit.adapters import OWN, Adapter, made
+from peftkit.adapters import OWN, Adapter, made, refusal
 from peftkit.contracts import Base, MethodSettings
 from peftkit.errors import UserError, suggest, unknown
 
@@ -32,11 +32,18 @@ class RegisteredSettings(MethodSettings):
 
 class Registered(Adapter):
     """A tuner that another package registers with peft (`peft.utils.register_peft_method`), or one of peft's that has
-    no entry of its own here.
+    no entry of its own here. It is told what its `fields` say; the head, the targets, saving and loading are as for
+    every other method.
 
-    It is told what its `fields` say; the head, the targets, saving and loading are as for every other method. Whether
-    it works with quantization is not known here: the run's own checks say so. Learning rate 1e-3: a start for a
-    method that peftkit knows nothing of; give your own.
+    Kind: other
+    Formula: the tuner's own.
+    Parameters: the tuner's own.
+    Paper: the tuner's own.
+    Use it: for a method that peftkit has no entry for.
+    Not: for one that it has: nothing is known here of what this one can be combined with, whether it works with
+    quantization, or what it should learn at. The run's own checks say what went wrong.
+    Defaults: the tuner's own.
+    Learning rate: a start for a method that peftkit knows nothing of; give your own.
     """
 
     settings_class: ClassVar[type[MethodSettings]] = RegisteredSettings
@@ -51,6 +58,8 @@ class Registered(Adapter):
 
         known: dict[str, Any] = {str(kind.value): config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
         kind = self.settings.peft_type
+        if reason := refusal(kind):
+            raise UserError(reason, ("method", "peft_type"))
         if kind not in known:
             where = f"{self.settings.package} registers no" if self.settings.package else "peft itself has no"
             raise UserError(f"{where} tuner of that name: {unknown('peft_type', kind, known)}", ("method", "peft_type"))
@@ -58,6 +67,12 @@ class Registered(Adapter):
             told = f"{kind} {own.unquantizable} in {base.bits} bits; use quantization: none"
             raise UserError(told, ("method", "peft_type"))
         self._check_fields({field.name for field in dataclasses.fields(known[kind]) if field.init})
+        if base.head and "modules_to_save" not in {field.name for field in dataclasses.fields(known[kind])}:
+            raise UserError(
+                f"{kind} leaves the task's head out of what it trains and saves; use a method that peftkit has an "
+                "entry for, or a task without a head",
+                ("method", "peft_type"),
+            )
         config = made(f"peft ({kind})", kind, self.settings.fields)
         if config.is_prompt_learning:
             raise UserError(

@@ -12,14 +12,19 @@ SPARSE = AtMost(lambda out, in_: out * in_ // (out + in_))
 
 
 class Shira(Passthrough):
-    """W' = W + S, S sparse with r·(out + in) trained entries, zero at the start (Bhardwaj et al. 2024,
-    arXiv:2406.13175). On an 8-bit base the start differs by rounding: peft computes W + S in full precision.
+    """A few single weights of each layer are trained, chosen at random. The change has a high rank and touches 1 to 2 %
+    of the weights, so that adapters are quickly switched and mixed.
 
-    High rank, and 1-2% of the weights change: adapters can be switched fast and mixed. As many parameters as LoRA of
-    the same r. Default r=32 with a random mask is peft's; `random_seed` fixes the mask apart from the recipe's seed.
-    Learning rate 1.5e-3: peft's method comparison (method_comparison/MetaMathQA in its repository) gives it three
-    times LoRA's rate, so it has three times `lora`'s here.
-    Parameters: r·(out + in).
+    Kind: selective
+    Formula: W' = W + S, S sparse, zero at the start. On an 8-bit base the start differs by rounding: peft computes W +
+    S in full precision.
+    Parameters: `r·(out + in)` a layer, as many as LoRA of the same r.
+    Paper: Bhardwaj et al. 2024, "Sparse High Rank Adapters", arXiv:2406.13175.
+    Use it: to serve one base with many adapters, or to add several of them up; on quantized bases too.
+    Not: for memory: W + S is formed whole at every step. Not on GPT-2 (refused).
+    Defaults: peft's, with its random mask; `random_seed` fixes the mask apart from the recipe's seed.
+    Learning rate: three times that of `lora`, as in peft's method comparison (method_comparison/MetaMathQA in its
+    repository).
     """
 
     name: ClassVar[str] = "shira"

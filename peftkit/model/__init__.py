@@ -6,8 +6,7 @@ from peftkit.model.loading import (
     load_config,
     load_empty,
     load_processor,
-    locate,
     longest_input,
 )
 
-__all__ = ["is_tokenizer", "load_base", "load_config", "load_empty", "load_processor", "locate", "longest_input"]
+__all__ = ["is_tokenizer", "load_base", "load_config", "load_empty", "load_processor", "longest_input"]

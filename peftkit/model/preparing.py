@@ -11,6 +11,10 @@ from peftkit.recipe import Recipe, Training
 
 if TYPE_CHECKING:
     from torch.nn import Module
+    from transformers import PreTrainedConfig
+
+POSITIONS = ("max_position_embeddings", "max_decoder_position_embeddings")
+"""Where configs say how many tokens a model can place; the second is LED's decoder."""
 
 
 def prepare(model: Any, training: Training) -> Module:
@@ -34,6 +38,19 @@ def prepare(model: Any, training: Training) -> Module:
             raise UserError(str(error).splitlines()[0], ("training", "gradient_checkpointing")) from error
     prepared: Module = model
     return prepared
+
+
+def leave_room(config: PreTrainedConfig, taken: int) -> None:
+    """Takes so many from the positions that `config` says the model has: the rest is for text, read or written.
+
+    Virtual tokens have positions too, the first ones; where a model has learnt its positions it would otherwise run out
+    of them in the middle of writing.
+    """
+    text = config.get_text_config()
+    for part in [config] if text is config else [config, text]:
+        for name in POSITIONS:
+            if (positions := getattr(part, name, None)) is not None:
+                setattr(part, name, max(positions - taken, 0))
 
 
 def input_limit(recipe: Recipe, method: Method, processor: Any) -> int | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from peftkit.errors import UserError
 from peftkit.methods import METHODS
+from peftkit.mixtures import method_of
 from peftkit.recipe import Quantization, Recipe, check
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def agreed(recipe: Recipe, stored: Stored | None) -> Recipe:
     if stored is None:
         return recipe
     own, asked = _settings(stored, recipe.model.name), recipe.quantization
-    method = METHODS[recipe.method.name]
+    method = method_of(recipe.method)
     if not method.quantizable:
         fits = ", ".join(name for name, other in METHODS.items() if other.quantizable)
         raise UserError(

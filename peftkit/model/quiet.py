@@ -11,6 +11,7 @@ def quiet() -> None:
     import datasets
     import transformers
 
+    without_unused_kernel()
     transformers.logging.set_verbosity_error()  # newly initialised heads: told by the head's own bookkeeping
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
@@ -18,3 +19,13 @@ def quiet() -> None:
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     for module in ("peft", "transformers", "accelerate", "bitsandbytes", "torch"):
         warnings.filterwarnings("ignore", module=rf"{module}(\..*)?")
+
+
+def without_unused_kernel() -> None:
+    """Keeps bitsandbytes, when it is imported, from asking for a kernel that peftkit does without; see
+    `quantizing.keep_trainable_on_cpu`. Said on processors with AVX512-BF16; its other warnings stay."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(_of_use)
+
+
+def _of_use(notice: logging.LogRecord) -> bool:
+    return not str(notice.msg).startswith("Failed to load CPU gemm_4bit_forward")

@@ -15,7 +15,7 @@ class StorageProbe(Probe):
         self.size: int | None = None
 
     def saved(self, folder: Path) -> None:
-        self.size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        self.size = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
     def costs(self) -> dict[str, Any]:
         return {"adapter_bytes": self.size}

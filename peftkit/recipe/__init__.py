@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from peftkit.recipe.bases import CARRIED, architecture, locate
+from peftkit.recipe.capable import capability_objections
 from peftkit.recipe.checking import check
 from peftkit.recipe.groups import Data, InvalidRows, Model, Quantization, Training
 from peftkit.recipe.named import find, shipped
@@ -13,15 +15,19 @@ from peftkit.recipe.schema import schema
 from peftkit.recipe.spec import Recipe
 
 __all__ = [
+    "CARRIED",
     "Data",
     "InvalidRows",
     "Model",
     "Quantization",
     "Recipe",
     "Training",
+    "architecture",
+    "capability_objections",
     "check",
     "find",
     "load_recipe",
+    "locate",
     "schema",
     "shipped",
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from peftkit.adapters import refusal
 from peftkit.errors import Key, RecipeErrors, suggest, unknown
 from peftkit.methods import METHODS
+from peftkit.mixtures import MIXTURE
 from peftkit.recipe.groups import Data, Model, Quantization, Training
 from peftkit.recipe.reading import Places, place_of
 from peftkit.recipe.spec import Recipe
@@ -66,7 +68,8 @@ def _written_key(location: tuple[int | str, ...], kind: str, data: Any) -> Key:
     """pydantic's location without the parts that no user wrote: the tag of a union, the branch of a type."""
     parts = list(location[:-1] if kind == "missing" else location)
     if len(parts) > 1 and parts[0] in TABLES and parts[1] in TABLES[str(parts[0])]:
-        del parts[1]
+        alone = isinstance(data[parts[0]], list)  # the list of a mixture, and one method in it
+        parts[1:2] = [0] if alone else []
     key: list[str | int] = []
     for part in parts:
         written = data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()
@@ -88,7 +91,8 @@ def _message(problems: list[dict[str, Any]], key: Key) -> str:
         name = given.get("name") if isinstance(given, dict) else given
         if name is None:
             return f"needs a name (allowed: {', '.join(sorted(TABLES[str(key[0])]))})"
-        return unknown(str(key[0]), str(name), TABLES[str(key[0])])
+        why_not = refusal(str(name)) if key[0] == "method" else None
+        return why_not or unknown(str(key[0]), str(name), TABLES[str(key[0])])
     if kind == "value_error":
         return str(context.get("error", problem["msg"]))
     if kind == "string_pattern_mismatch":
@@ -125,7 +129,12 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
         return list(Recipe.model_fields)
     group = str(location[0])
     if group in TABLES:
-        return list(TABLES[group][str(location[1])].settings_class.model_fields)
+        place = 4 if location[1] == MIXTURE else 1  # method, mixture, parts, place, name
+        settings: type[BaseModel] = TABLES[group][str(location[place])].settings_class
+        for key in location[place + 1 : -1]:  # a group of settings inside, such as lora's eva_config
+            inner = get_args(settings.model_fields[str(key)].annotation)
+            settings = next(kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel))
+        return list(settings.model_fields)
     return list(GROUPS[group].model_fields)
 
 

@@ -23,6 +23,8 @@ def short_form(group: str, value: Any) -> Any:
     """The short form that says all of `value`, else `value` as it is."""
     if group == "quantization":
         return next((name for name, form in QUANTIZATIONS.items() if form == value), value)
+    if isinstance(value, list):
+        return [short_form(group, part) for part in value]  # a mixture of methods
     if group in MAIN_KEY and list(value) == [MAIN_KEY[group]] and isinstance(value[MAIN_KEY[group]], str):
         return value[MAIN_KEY[group]]
     return value

@@ -82,6 +82,12 @@ class Data(Settings):
     """What to do with a row that the task cannot read: end with its number and the reason, or drop and count it."""
 
 
+LORAPLUS_RATIO = 16.0
+"""ηB/ηA that Hayou et al. recommend (2**4)."""
+FOR_FACTORS = ("loraplus", "lorafa")
+"""Values of ``training.optim`` that treat the two factors of a low-rank update apart: for methods that have them."""
+
+
 class Training(Settings):
     """How training runs; names are those of transformers' TrainingArguments where the meaning is the same."""
 
@@ -99,6 +105,12 @@ class Training(Settings):
     """Peak learning rate; the method's own by default."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """AdamW's decoupled decay; not applied to biases and other one-dimensional weights."""
+    optim: Literal["adamw", "loraplus", "lorafa"] = "adamw"
+    """``adamw``; for LoRA also ``loraplus`` (LoRA+: B learns faster than A; Hayou et al. 2024, arXiv:2402.12354) and
+    ``lorafa`` (LoRA-FA: A is frozen, B's gradient corrected; Zhang et al. 2023, arXiv:2308.03303), both over AdamW."""
+    loraplus_lr_ratio: Annotated[float, Field(ge=1)] = LORAPLUS_RATIO
+    """With ``optim: loraplus``, how many times the rate of A, learning_rate, is that of B; the paper advises a
+    learning_rate somewhat below LoRA's beside it."""
     adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """AdamW's decay of the mean of gradients."""
     adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -135,6 +147,12 @@ class Training(Settings):
     """Optimizer steps between entries of the loss history and of the trackers."""
     report_to: list[str] = []
     """Trackers by accelerate's names: tensorboard, wandb, …"""
+
+    @model_validator(mode="after")
+    def _ratio_goes_with_loraplus(self) -> Self:
+        if self.loraplus_lr_ratio != LORAPLUS_RATIO and self.optim != "loraplus":
+            raise ValueError(f"loraplus_lr_ratio is for optim: loraplus, given optim: {self.optim}")
+        return self
 
     @model_validator(mode="after")
     def _evaluation_is_complete(self) -> Self:

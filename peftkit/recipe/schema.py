@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from peftkit.methods import METHODS
+from peftkit.mixtures import MixtureSettings
 from peftkit.recipe.forms import QUANTIZATIONS
 from peftkit.recipe.spec import Recipe
 from peftkit.tasks import TASKS
@@ -21,6 +22,9 @@ def schema() -> dict[str, Any]:
             definition["required"] = sorted({*definition.get("required", ()), "name"})
             long_forms.append({"$ref": f"#/$defs/{entry.settings_class.__name__}"})
         properties[group] = {"anyOf": [{"enum": sorted(table)}, *long_forms]}
+    one = properties["method"]
+    properties["method"] = {"anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1, "maxItems": 2}]}
+    del definitions[MixtureSettings.__name__]
     properties["model"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Model"}]}
     properties["data"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Data"}]}
     properties["quantization"] = {

@@ -14,8 +14,11 @@ from peftkit.contracts import MethodSettings, Settings, TaskSettings
 from peftkit.errors import Key, unknown
 from peftkit.methods import METHODS
 from peftkit.metrics import METRICS, known
+from peftkit.mixtures import MIXTURE, MixtureSettings, method_of, plain_data, refusals
+from peftkit.recipe.bases import architecture
+from peftkit.recipe.capable import capability_objections
 from peftkit.recipe.forms import QUANTIZATIONS, long_form, short_form
-from peftkit.recipe.groups import Data, Model, Quantization, Seed, Training
+from peftkit.recipe.groups import FOR_FACTORS, Data, Model, Quantization, Seed, Training
 from peftkit.recipe.reading import Places, dump_yaml, place_of
 from peftkit.tasks import TASKS
 
@@ -30,19 +33,35 @@ def _name_of(value: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def _mixture_form(value: Any) -> Any:
+    """A list of methods as a mixture's settings; a list of one as that one's."""
+    if not isinstance(value, list):
+        return value
+    if not value:
+        raise ValueError("an empty list; give a method, or a list of two")
+    return {"parts": value} if len(value) > 1 else value[0]
+
+
+def _kind_of(value: Any) -> str | None:
+    """The name of a method, or the word for several of them."""
+    several = isinstance(value, MixtureSettings) or (isinstance(value, dict) and "parts" in value)
+    return MIXTURE if several else _name_of(value)
+
+
 if TYPE_CHECKING:
     MethodChoice = MethodSettings
     TaskChoice = TaskSettings
 else:
 
-    def _choice(group: str, table: dict[str, Any]) -> Any:
+    def _choice(group: str, table: dict[str, type], told_apart_by: Any = _name_of) -> Any:
         """One of the settings classes of `table`, told apart by its name; the short form is the name alone."""
-        kinds = tuple(Annotated[entry.settings_class, Tag(name)] for name, entry in table.items())
-        union = Annotated[Union[kinds], Discriminator(_name_of)]  # noqa: UP007 - built at run time
+        kinds = tuple(Annotated[settings, Tag(name)] for name, settings in table.items())
+        union = Annotated[Union[kinds], Discriminator(told_apart_by)]  # noqa: UP007 - built at run time
         return Annotated[union, _short(group)]
 
-    MethodChoice = _choice("method", METHODS)
-    TaskChoice = _choice("task", TASKS)
+    _methods = {name: method.settings_class for name, method in METHODS.items()} | {MIXTURE: MixtureSettings}
+    MethodChoice = Annotated[_choice("method", _methods, _kind_of), BeforeValidator(_mixture_form)]
+    TaskChoice = _choice("task", {name: task.settings_class for name, task in TASKS.items()})
 
 
 def _quantization_form(value: Any) -> Any:
@@ -73,7 +92,11 @@ class Recipe(Settings):
 
     def _objections(self) -> Iterator[tuple[Key, str]]:
         """What does not go together: the setting to change, and why."""
-        method, training = METHODS[self.method.name], self.training
+        method, training = method_of(self.method), self.training
+        if isinstance(self.method, MixtureSettings):
+            yield from (
+                (("method",) if place is None else ("method", place), told) for place, told in refusals(self.method)
+            )
         if self.quantization and not method.quantizable:
             fits = ", ".join(name for name, other in METHODS.items() if other.quantizable)
             yield (
@@ -94,6 +117,16 @@ class Recipe(Settings):
                 ("training", "mixed_precision"),
                 f"a {self.model.dtype} model needs autocast: its trained weights are held in float32",
             )
+        if training.optim in FOR_FACTORS and not method.factored:
+            fits = ", ".join(name for name, other in METHODS.items() if other.factored)
+            yield (
+                ("training", "optim"),
+                f"{training.optim} treats the factors of low-rank updates apart, and method {self.method.name} gives "
+                f"none; use method {fits}, or optim: adamw",
+            )
+        if reason := method.unfit(self.quantization.bits if self.quantization else None):
+            yield ("method",), reason
+        yield from capability_objections(self, architecture(self.model.name, self.model.revision))
         yield from self._metric_objections()
 
     def _metric_objections(self) -> Iterator[tuple[Key, str]]:
@@ -145,8 +178,8 @@ class Recipe(Settings):
     def _dump(self, **which: Any) -> dict[str, Any]:
         """Plain JSON data with the names of method and task, whatever else is left out."""
         return self.model_dump(mode="json", **which) | {
-            group: {"name": settings.name, **settings.model_dump(mode="json", **which)}
-            for group, settings in (("method", self.method), ("task", self.task))
+            "method": plain_data(self.method, **which),
+            "task": {"name": self.task.name, **self.task.model_dump(mode="json", **which)},
         }
 
     def to_yaml(self) -> str:

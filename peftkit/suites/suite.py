@@ -116,7 +116,9 @@ def _set(data: dict[str, Any], places: Places, dotted: str, value: Any, written:
 
 def _slug(key: str, value: Any) -> str:
     """A folder-safe word for one varied value: ``lora-r16``, ``4bit``, ``seed1``, ``learning_rate0.001``."""
-    if isinstance(value, dict):
+    if key == "method" and isinstance(value, list):
+        words = "-".join(_slug(key, part) for part in value)
+    elif isinstance(value, dict):
         words = "-".join(f"{'' if isinstance(v, str) else k}{v}" for k, v in value.items())
     elif key in ("method", "quantization", "model", "task"):
         words = str(value)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftkit.errors import UserError
+from peftkit.model.quiet import without_unused_kernel
 from peftkit.recipe import Recipe
 from peftkit.training.trackers import check_trackers
 
@@ -18,6 +19,7 @@ AUTOCAST = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 def import_stack() -> None:
     """Imports the libraries that a run needs, so that their time and memory count to no other phase."""
+    without_unused_kernel()
     import accelerate  # noqa: F401
     import datasets  # noqa: F401
     import peft  # noqa: F401 - brings torch, transformers and bitsandbytes
@@ -28,8 +30,10 @@ def make_accelerator(recipe: Recipe, project: Path) -> Accelerator:
     """accelerate's Accelerator for this recipe; trackers write below `project`.
 
     Raises:
-        UserError: the launcher promised other processes than there are, or a tracker is unknown or not installed.
+        UserError: the launcher promised other processes than there are, a tracker is unknown or not installed, or the
+            device has no autocast of the precision that the recipe asks for.
     """
+    without_unused_kernel()
     import torch
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -47,6 +51,7 @@ def make_accelerator(recipe: Recipe, project: Path) -> Accelerator:
     except (ValueError, ImportError) as error:
         key = ("training", "mixed_precision") if "precision" in str(error) else ()  # else it is the launcher's doing
         raise UserError(str(error).splitlines()[0], key) from error
+    _refuse_half_on_cpu(accelerator, recipe)
     if accelerator.distributed_type not in (kinds := ("NO", "MULTI_CPU", "MULTI_GPU")):
         raise UserError(f"{accelerator.distributed_type} is not supported yet (allowed: {', '.join(kinds)})")
     _hold_to_promise(accelerator)
@@ -66,6 +71,21 @@ def hardware(accelerator: Accelerator) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "mixed_precision": accelerator.mixed_precision,
     }
+
+
+def _refuse_half_on_cpu(accelerator: Accelerator, recipe: Recipe) -> None:
+    """Raises UserError where float16 is asked for on CPU: accelerate has no autocast for it there and says nothing.
+
+    A model in float16 then meets its head in float32 (``mat1 and mat2 must have the same dtype``); one in float32 is
+    trained in full precision, under a record that says ``fp16``.
+    """
+    if accelerator.mixed_precision != "fp16" or accelerator.device.type != "cpu":
+        return
+    if recipe.training.mixed_precision == "fp16":
+        told = "fp16 needs a GPU, and this run is on CPU: accelerate has no float16 autocast there; use bf16"
+        raise UserError(told, ("training", "mixed_precision"))
+    told = "float16 needs a GPU, and this run is on CPU: accelerate has no float16 autocast there; use bfloat16"
+    raise UserError(told, ("model", "dtype"))
 
 
 def _hold_to_promise(accelerator: Accelerator) -> None:

@@ -17,6 +17,7 @@ from peftkit.errors import PeftkitError
 from peftkit.recipe import Training
 from peftkit.training.best import Best
 from peftkit.training.checkpoint import load_checkpoint, save_checkpoint
+from peftkit.training.optimizers import Optimization
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -51,6 +52,7 @@ class Loop:
     rows: Encoded
     training: Training
     learning_rate: float
+    optimization: Optimization
     seed: int
     total_steps: int
     hooks: Sequence[Hook]
@@ -87,27 +89,12 @@ class Loop:
         self.accelerator.free_memory()
 
     def _prepare(self) -> None:
-        import torch
         from transformers import get_scheduler
 
-        decayed: list[torch.nn.Parameter] = []
-        plain: list[torch.nn.Parameter] = []
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                (plain if parameter.ndim < 2 or name.endswith("bias") else decayed).append(parameter)
-        groups = [
-            {"params": decayed, "weight_decay": self.training.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        adam = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=self.learning_rate,
-            betas=(self.training.adam_beta1, self.training.adam_beta2),
-            eps=self.training.adam_epsilon,
-        )
+        optimizer = self.optimization.optimizer(self.model, self.learning_rate)
         warmup = math.ceil(self.total_steps * self.training.warmup_ratio)
-        self.scheduler = get_scheduler(self.training.lr_scheduler_type, adam, warmup, self.total_steps)
-        self.wrapped, self.optimizer = self.accelerator.prepare(self.model, adam)
+        self.scheduler = get_scheduler(self.training.lr_scheduler_type, optimizer, warmup, self.total_steps)
+        self.wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
 
     def _batches(self) -> Iterator[list[int]]:
         """Row numbers of each optimizer step, epoch after epoch, `total_steps` of them."""

@@ -161,6 +161,9 @@ class TextGeneration(Task):
         sizes = [example["bytes"] for example in batch.examples]
         return [dict(zip(LIKELIHOOD, row, strict=True)) for row in zip(likelihoods, counts, sizes, strict=True)]
 
+    def loss_in(self, readings: Sequence[Reading]) -> float | None:
+        return float(-sum(one["log_likelihood"] for one in readings))
+
     def generate(self, model: Any, batch: Batch) -> list[Reading] | None:
         prompts = [example["input_ids"][: example["prompt"]] for example in batch.examples if "prompt" in example]
         device = batch.inputs["input_ids"].device

@@ -40,6 +40,9 @@ class BottleneckConfig(PeftConfig):
     - `parallel`: beside the feed-forward block: x is the block's input, h its output (He et al. 2022,
       arXiv:2110.04366, "parallel adapter").
 
+    With `phm_dim` = n, W_down and W_up are sums of n Kronecker products whose first factors all layers share (Karimi
+    Mahabadi et al. 2021, arXiv:2106.04647: Compacter with `houlsby`, Compacter++ with `pfeiffer`).
+
     Raises ValueError for a value outside the allowed ones.
     """
 
@@ -48,6 +51,10 @@ class BottleneckConfig(PeftConfig):
     non_linearity: str = field(default="relu", metadata={"help": f"f, one of {', '.join(NON_LINEARITIES)}"})
     dropout: float = field(default=0.0, metadata={"help": "dropout after the non-linearity, 0 <= dropout < 1"})
     scaling: float | None = field(default=None, metadata={"help": "s; None: 4 for parallel, 1 otherwise"})
+    phm_dim: int | None = field(
+        default=None, metadata={"help": "n of Compacter's sums of Kronecker products; None: plain matrices"}
+    )
+    phm_rank: int = field(default=1, metadata={"help": "rank of the second factor of each product, with phm_dim"})
     target_modules: list[str] | str | None = field(
         default=None,
         metadata={"help": "module names (suffixes) or a regex to adapt; None: found from the architecture"},
@@ -72,6 +79,10 @@ class BottleneckConfig(PeftConfig):
             raise ValueError(f"reduction_factor {self.reduction_factor!r}: allowed is a finite number above 0")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout {self.dropout!r}: allowed is 0 <= dropout < 1")
+        if self.phm_dim is not None and self.phm_dim < 2:
+            raise ValueError(f"phm_dim {self.phm_dim!r}: allowed is None or a number of products from 2")
+        if self.phm_rank < 1 or (self.phm_rank > 1 and self.phm_dim is None):
+            raise ValueError(f"phm_rank {self.phm_rank!r}: allowed is a rank from 1, above 1 with phm_dim only")
         if self.scaling is not None and not (math.isfinite(self.scaling) and self.scaling != 0):
             raise ValueError(f"scaling {self.scaling!r}: allowed is None or a finite number other than 0")
 
@@ -90,6 +101,12 @@ class BottleneckConfig(PeftConfig):
             raise ValueError(
                 f"reduction_factor {self.reduction_factor:g} leaves 0 units at hidden size {width}: "
                 f"allowed is 0 < reduction_factor <= {width}"
+            )
+        if self.phm_dim and (width % self.phm_dim or units % self.phm_dim):
+            fits = [str(n) for n in range(2, units + 1) if width % n == units % n == 0]
+            raise ValueError(
+                f"phm_dim {self.phm_dim} must divide the hidden size and the units, here {width} and {units}; "
+                f"what fits: {', '.join(fits) or 'nothing'}"
             )
         return units
 

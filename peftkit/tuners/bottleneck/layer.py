@@ -15,6 +15,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from peftkit.tuners.bottleneck.config import NON_LINEARITIES, BottleneckConfig
+from peftkit.tuners.bottleneck.kronecker import KroneckerLinear
 
 NOT_MERGEABLE = (
     "bottleneck adapters are not mergeable: f in W_up f(W_down x) is not linear, keep the adapter or unload()"
@@ -55,17 +56,14 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute what the base layer does, with the active adapters added."""
 
-    def update_layer(self, adapter_name: str, config: BottleneckConfig) -> None:
-        """Add the adapter `adapter_name`. Raises ValueError where `config` leaves it no units."""
-        units = config.units(self.width)
-        # dtype is said here because a model loaded in bfloat16 may have set torch's default dtype.
-        down = nn.Linear(self.width, units, dtype=torch.float32)
-        up = nn.Linear(units, self.width, dtype=torch.float32)
-        nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
-        for zero in (down.bias, up.weight, up.bias):
-            nn.init.zeros_(zero)
+    def update_layer(self, adapter_name: str, config: BottleneckConfig, rule: nn.Parameter | None = None) -> None:
+        """Add the adapter `adapter_name`; `rule` is what its layers share, for Compacter's projections.
+
+        Raises ValueError where `config` leaves it no units.
+        """
+        down, up = _projections(self.width, config, rule)
         device = next(self.get_base_layer().parameters()).device
-        if not down.weight.is_meta and device.type != "meta":  # with low_cpu_mem_usage the weights come by loading
+        if not down.bias.is_meta and device.type != "meta":  # with low_cpu_mem_usage the weights come by loading
             down, up = down.to(device), up.to(device)
         self.bottleneck_down[adapter_name] = down
         self.bottleneck_up[adapter_name] = up
@@ -177,6 +175,21 @@ class BesidePair(BottleneckLayer):
     def release(self) -> None:
         """Take the hook off the entrance."""
         self._hook.remove()
+
+
+def _projections(width: int, config: BottleneckConfig, rule: nn.Parameter | None) -> tuple[nn.Module, nn.Module]:
+    """W_down and W_up with their biases. Raises ValueError where `config` leaves no units."""
+    units = config.units(width)
+    if rule is not None:
+        down_product = KroneckerLinear(width, units, rule, config.phm_rank)
+        return down_product, KroneckerLinear(units, width, rule, config.phm_rank, zero=True)
+    # dtype is said here because a model loaded in bfloat16 may have set torch's default dtype.
+    down = nn.Linear(width, units, dtype=torch.float32)
+    up = nn.Linear(units, width, dtype=torch.float32)
+    nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
+    for zero in (down.bias, up.weight, up.bias):
+        nn.init.zeros_(zero)
+    return down, up
 
 
 def _first(output: Any) -> torch.Tensor:

@@ -10,6 +10,7 @@ from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
 
 from peftkit.tuners.bottleneck.config import BottleneckConfig
+from peftkit.tuners.bottleneck.kronecker import shared_rule
 from peftkit.tuners.bottleneck.layer import (
     NOT_MERGEABLE,
     AfterModule,
@@ -72,7 +73,7 @@ class BottleneckModel(BaseTuner):
     ) -> None:
         """Add the adapter at `target`, wrapping it unless it is wrapped already."""
         if isinstance(target, BottleneckLayer):
-            target.update_layer(adapter_name, peft_config)
+            target.update_layer(adapter_name, peft_config, self._rule(adapter_name, peft_config))
             return
         width = self._width(target, current_key)
         peft_config.units(width)  # refuses before anything is changed
@@ -80,8 +81,17 @@ class BottleneckModel(BaseTuner):
             layer = _beside(target, parent, current_key, width)
         else:
             layer = AfterModule(target, width)
-        layer.update_layer(adapter_name, peft_config)
+        layer.update_layer(adapter_name, peft_config, self._rule(adapter_name, peft_config))
         self._replace_module(parent, target_name, layer, target)
+
+    def _rule(self, adapter_name: str, peft_config: BottleneckConfig) -> nn.Parameter | None:
+        """What all layers of the adapter share, made with the first of them; None where they share nothing."""
+        if peft_config.phm_dim is None:
+            return None
+        rules: dict[str, nn.Parameter] = self.__dict__.setdefault("_rules", {})  # no module of its own: layers hold it
+        if adapter_name not in rules:
+            rules[adapter_name] = shared_rule(peft_config.phm_dim)
+        return rules[adapter_name]
 
     def _width(self, target: nn.Module, key: str) -> int:
         """Size of the hidden states that `target` gives out. Raises ValueError where nothing says it."""
