@@ -30,6 +30,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bottleneck compacter": {"name": "bottleneck", "phm_dim": 2},
 }
 """Settings that change what is computed so much that they are proved by themselves."""
+NEEDED: dict[str, dict[str, Any]] = {"trainable-tokens": {"token_indices": list(range(5, 65))}}
+"""What a method must be told beside its name, for the toys: all their words. No part of what the table is asked by."""
 LEFT_OUT = ("peft",)
 """No method of its own: tuners of other packages by their names."""
 ENTRIES: dict[str, dict[str, Any]] = {

@@ -47,7 +47,7 @@ def chosen(number: int) -> Row:
 
 def completed(number: int) -> Row:
     """A prompt and what follows it."""
-    return {"prompt": _words(number, 3 + number % 6), "completion": _words(number + 20, 2 + number % 2)}
+    return {"prompt": _words(number, 6 + number % 6), "completion": _words(number + 20, 6 + number % 3)}
 
 
 def rewritten(number: int) -> Row:

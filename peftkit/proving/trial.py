@@ -17,7 +17,7 @@ from peftkit.errors import PeftkitError, RecipeErrors, UserError
 from peftkit.interop import merge
 from peftkit.methods import METHODS
 from peftkit.pipeline import run
-from peftkit.proving.grid import LANGUAGE_MODEL_HEADS
+from peftkit.proving.grid import LANGUAGE_MODEL_HEADS, NEEDED
 from peftkit.proving.rows import save_rows
 from peftkit.proving.toys import save_toy
 from peftkit.recipe import Recipe, check
@@ -29,8 +29,9 @@ MODE_SETTINGS: dict[str, dict[str, Any]] = {
     "gradient_checkpointing": {"training": {"gradient_checkpointing": True}},
     "bfloat16": {"model": {"dtype": "bfloat16"}, "training": {"mixed_precision": "bf16"}},
 }
-LOSS_TOLERANCE = {"gradient_checkpointing": 1e-4, "bfloat16": 0.1}
-"""Largest relative difference from the plain run's first loss: checkpointing computes the same, bfloat16 rounds."""
+LOSS_TOLERANCE = {"gradient_checkpointing": 1e-4, "bfloat16": 0.25}
+"""Largest relative difference from the plain run's first loss: checkpointing computes the same; bfloat16
+rounds, and the logits of toys with weights this wide take that badly."""
 PATHS = re.compile(r"(/[\w.+-]+){2,}/?")
 ATTACHING = re.compile(r"^method: [\w-]+ cannot be attached to an? [\w-]+ model(?: for this task)?: ")
 """What the table says already, by its place."""
@@ -54,7 +55,7 @@ class Bench:
         data = {
             "model": {"name": str(self._toy(str(case.architecture), case.task)), **mode.get("model", {})},
             "quantization": case.bits,
-            "method": dict(settings),
+            "method": {**settings, **NEEDED.get(settings["name"], {})},
             "task": self._task(case.task),
             "data": str(self._rows(case.task)),
             "training": {
