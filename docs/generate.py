@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from choosing import choosing_parts
+from compared import comparison_table, ended
 from described import described
 from measured import metrics_table, runs_table
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from peftkit.capabilities import Matrix, capabilities
 from peftkit.contracts import Method, Task
 from peftkit.data.files import FORMATS
 from peftkit.data.sources import BUILTIN
@@ -27,6 +29,7 @@ from peftkit.suites import Suite
 from peftkit.tasks import TASKS
 
 DOCS = Path(__file__).parent
+BENCHMARKS = DOCS.parent / "benchmarks"
 CHOICES: dict[str, Any] = {"method": METHODS, "task": TASKS}
 GROUPS: dict[str, type[BaseModel]] = {"model": Model, "quantization": Quantization, "data": Data, "training": Training}
 NO_DESCRIPTION = "–"
@@ -40,7 +43,8 @@ def main() -> int:
     pages = {
         DOCS / "recipes.md": page("recipes", recipes_parts()),
         DOCS / "tasks.md": page("tasks", tables),
-        DOCS / "methods.md": page("methods", choosing_parts()),
+        DOCS / "methods.md": page("methods", choosing_parts() | {"capabilities": matrix()}),
+        BENCHMARKS / "README.md": page("README", {"comparison": comparison_table(), "ended": ended()}, BENCHMARKS),
         DOCS / "recipe.schema.json": json.dumps(schema(), indent=2) + "\n",
     }
     stale = [path for path, text in pages.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
@@ -52,6 +56,11 @@ def main() -> int:
         path.write_text(pages[path], encoding="utf-8")
         print(path)
     return 0
+
+
+def matrix() -> str:
+    """The capability table, as ``peftkit methods`` prints it."""
+    return Matrix.overview(capabilities()).markdown()
 
 
 def recipes_parts() -> dict[str, str]:
@@ -79,9 +88,9 @@ def apart() -> Iterator[tuple[str, str]]:
             yield one, other
 
 
-def page(name: str, parts: dict[str, str]) -> str:
-    """``docs/NAME.md``: the prose of its template around the parts that are made."""
-    text = (DOCS / f"{name}.template.md").read_text(encoding="utf-8")
+def page(name: str, parts: dict[str, str], folder: Path = DOCS) -> str:
+    """``NAME.md`` of a folder: the prose of its template around the parts that are made."""
+    text = (folder / f"{name}.template.md").read_text(encoding="utf-8")
     for part, made in parts.items():
         assert f"<<{part}>>" in text, part
         text = text.replace(f"<<{part}>>", made)

@@ -415,6 +415,6 @@ def test_heads_of_other_architectures_are_found_trained_and_saved(kind: str, tmp
     assert record.status == "ok" and record.detail["scheme"] == "IOB2"
     found = peftkit.load(tmp_path / "run")
     long = {"tokens": ["word0", "word5", "word41"] * 20}
-    empty, many = found.predict(["", long])
+    empty, many = found.predict([{"tokens": []}, long])
     assert empty["tags"] == [] and len(many["tags"]) == 60
     assert found.predict([long])[0] == many
