@@ -84,7 +84,7 @@ class TestTable:
     def test_the_method_is_to_blame_where_no_bits_help(self, table: Table) -> None:
         blamed, told = objection(table, "oft", "gpt2", "4bit") or ("", "")
         assert blamed == "method"
-        assert "quantization" not in told and told.endswith("use one of lora, lora dora, ia3")
+        assert "quantization" not in told and told.endswith("use one of lora, ia3")
 
     def test_an_architecture_that_was_not_tried_is_refused_what_failed_everywhere(self, table: Table) -> None:
         assert objection(table, {"name": "lora", "use_dora": True}, None, "8bit")
@@ -182,7 +182,7 @@ class TestRecipes:
             recipe_of("oft", "gpt2")
         (line,) = refused.value.lines
         assert line.startswith("method: oft for text-classification on a gpt2 model does not work: refused when")
-        assert "use quantization: 8bit or 4bit, or one of full, head, " in line
+        assert "use quantization: 8bit or 4bit, or one of bitfit, lora, " in line and line.endswith(" more")
 
     def test_in_milliseconds_and_without_torch(self, toys: Any, toy_data: Path) -> None:
         script = """

@@ -20,6 +20,11 @@ MODES = ("plain", "gradient_checkpointing", "bfloat16")
 """Ways to train, in the file's order; in bfloat16 are the base's weights, and what autocast computes."""
 ACCELERATOR = Path("/proc/driver/nvidia/version")
 """There where a CUDA device is: what its kernels refuse on a CPU says nothing there."""
+NAMED = 5
+"""Methods that an objection names, variants of the one that was asked for first, then in the table's order, the
+commonest first; ``peftkit methods`` shows all."""
+LAST = ("full", "head")
+"""Named when nothing else is left: who asks for an adapter wants neither."""
 TARGETED_BY_HAND = ("target_modules", "target_parameters", "exclude_modules", "layers_to_transform", "layers_pattern")
 """Settings that choose other layers than those that were proved."""
 
@@ -146,8 +151,13 @@ class Table:
         ways = [f"quantization: {' or '.join(bits)}"] if bits else []
         if blamed in MODES:
             ways = [f"the same without {blamed}", *ways]
-        methods = [other.title for other in self.entries if other is not entry and other.works(case)]
-        ways += [f"one of {', '.join(methods)}"] if methods else []
+        working = [other for other in self.entries if other is not entry and other.works(case)]
+        working.sort(
+            key=lambda other: (other.settings["name"] != entry.settings["name"], other.settings["name"] in LAST)
+        )
+        methods = [o.title for o in working if o.settings["name"] in (o.title, entry.settings["name"])]
+        more = f" and {len(methods) - NAMED} more" if len(methods) > NAMED else ""
+        ways += [f"one of {', '.join(methods[:NAMED])}{more}"] if methods else []
         return f"use {', or '.join(ways)}" if ways else "no method here was proved to do it"
 
     def dump(self) -> str:
