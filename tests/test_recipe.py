@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
+from peftkit.capabilities import setting_aside
 from peftkit.errors import RecipeErrors, UserError
 from peftkit.methods import METHODS
 from peftkit.recipe import Recipe, load_recipe, schema, shipped
@@ -402,7 +403,8 @@ def test_to_yaml_reads_back_as_the_same_recipe(number, written):
 @pytest.mark.parametrize("task", TASKS)
 def test_the_shortest_recipe_of_every_method_and_task_is_four_lines(method, task, written):
     text = f"model: m\nmethod: {method}\ntask: {task}\ndata: rows\n"
-    assert written("", base=text).to_yaml() == text
+    with setting_aside():  # some of them work on no base
+        assert written("", base=text).to_yaml() == text
 
 
 def test_a_recipe_is_frozen_and_tells_where_it_was_written(written):

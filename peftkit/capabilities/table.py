@@ -91,7 +91,7 @@ class Entry:
         )
 
     def outcomes(self, case: Case) -> list[Outcome]:
-        """What came of `case`; of an architecture that is not in the table, what came of all alike, else nothing."""
+        """What came of `case`; of an architecture that is not in the table, what came of all of several, else nothing."""
         if (case.architecture, case.task) in self.runs:
             run = self.runs[str(case.architecture), case.task]
             return [run[case.bits, mode] for mode in case.modes]
@@ -99,7 +99,7 @@ class Entry:
         found = []
         for mode in case.modes:
             alike = [run[case.bits, mode] for run in others]
-            if alike and not any(outcome.works for outcome in alike):
+            if len(alike) > 1 and not any(outcome.works for outcome in alike):
                 found.append(alike[0])
         return found
 
