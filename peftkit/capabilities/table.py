@@ -91,7 +91,7 @@ class Entry:
         )
 
     def outcomes(self, case: Case) -> list[Outcome]:
-        """What came of `case`; where its architecture is not in the table, what came of all of several, else nothing."""
+        """What came of `case`; where its architecture is not in the table, what came of all of several, or nothing."""
         if (case.architecture, case.task) in self.runs:
             run = self.runs[str(case.architecture), case.task]
             return [run[case.bits, mode] for mode in case.modes]
