@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
 import peftkit
+from peftkit.capabilities import setting_aside
 from peftkit.contracts import Batch
 from peftkit.data import encode, load_splits
 from peftkit.data.cells import with_files
@@ -346,6 +347,7 @@ def test_methods_train_and_keep_the_head(
     assert not torch.equal(head, fresh)  # trained, not just saved
 
 
+@setting_aside()
 def test_prompt_methods_are_refused_in_a_line(toys: Any, rows: Path) -> None:
     told = "prefix-tuning cannot be attached to a vit model: its attention takes no outside keys and values"
     with pytest.raises(UserError, match=told):

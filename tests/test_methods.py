@@ -10,6 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 
+from peftkit.capabilities import setting_aside
 from peftkit.errors import RecipeErrors, UserError
 from peftkit.methods import METHODS
 from peftkit.mixtures import method_of
@@ -236,6 +237,7 @@ class TestAdalora:
             recipe_of({"name": "adalora", "init_r": 8})
 
 
+@setting_aside()
 def test_prefix_tuning_where_it_cannot_work_is_told_in_one_line(recipe_of: Any) -> None:
     _, method, base = build(recipe_of("prefix-tuning", "deberta-v2"))
     with pytest.raises(UserError, match=r"prefix-tuning cannot be attached to a deberta-v2 model: .+") as error:

@@ -15,6 +15,7 @@ import torch
 
 from peftkit.adapters import OWN, REFUSED, Passthrough
 from peftkit.adapters.fields import FILE, describe
+from peftkit.capabilities import setting_aside
 from peftkit.errors import RecipeErrors, UserError
 from peftkit.methods import METHODS
 from peftkit.model.preparing import prepare
@@ -136,6 +137,7 @@ def test_ln_tuning_finds_every_norm(recipe_of: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["prompt-tuning", "p-tuning"])
+@setting_aside()
 def test_virtual_tokens_are_refused_where_peft_would_go_wrong_silently(name: str, recipe_of: Any) -> None:
     for kind in ("gpt2", "llama"):
         with pytest.raises(UserError, match=rf"{name} cannot be attached to a {kind} model .*padding.*lora would work"):
@@ -158,12 +160,14 @@ def test_prompt_tuning_may_start_from_a_text(recipe_of: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NO_CONV1D)
+@setting_aside()
 def test_gpt2s_layers_are_refused_in_one_line(name: str, recipe_of: Any) -> None:
     with pytest.raises(UserError, match=rf"{name} cannot be attached to a gpt2 model: .*(Conv1D|support)") as error:
         attached(recipe_of(name, "gpt2"))
     assert "\n" not in str(error.value)
 
 
+@setting_aside()
 def test_a_tuner_that_reaches_nothing_is_refused(recipe_of: Any) -> None:
     with pytest.raises(UserError, match="osf finds nothing to train in a gpt2 model"):
         attached(recipe_of("osf", "gpt2"))
