@@ -254,8 +254,8 @@ class TestCommand:
         assert list(drift(found, table)) == [
             "lora, text-classification on bert, none, merging: works in the table, now training RuntimeError: shapes"
         ]
-        assert list(drift({("lily", "bert", "text-classification", "none"): found[cell]}, table)) == [
-            "lily, text-classification on bert, none: not in the table"
+        assert list(drift({("vera", "bert", "text-classification", "none"): found[cell]}, table)) == [
+            "vera, text-classification on bert, none: not in the table"
         ]
 
 

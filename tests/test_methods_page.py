@@ -116,7 +116,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "glora": {"r": 3},
     "gralora": {"r": 6, "gralora_k": 2},
     "hira": {"r": 3},
-    "lily": {"r": 4, "stride_A": 1, "num_B": 3},
     "osf": {"effective_rank": 10},
     "peanut": {"r": 3, "depth": 2},
     "psoft": {"r": 5},

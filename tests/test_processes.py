@@ -22,7 +22,7 @@ from tests.test_cli import call, told, well, write_recipe
 OWN_CODE = ("full", "head", "bitfit", "lora", "adalora", "bottleneck", "prefix-tuning")
 """Methods with code of their own."""
 PASSED_THROUGH = ("ia3", "oft", "prompt-tuning")
-"""Some of those that peft does alone. Products of small factors (loha, lily) would do too, but not to these digits:
+"""Some of those that peft does alone. Products of small factors (loha, lokr) would do too, but not to these digits:
 their first gradients are so small that Adam makes rounding visible."""
 LIMIT = 240
 """Seconds after which a run counts as hanging."""

@@ -7,6 +7,8 @@ REFUSED: dict[str, str] = {
     "cartridge": "it is a prefix that begins from a long text, which rows of a task do not have; use prefix-tuning",
     "cpt": "its prompt holds labelled examples, which rows of a task do not have, and peft runs it on language models "
     "alone; use prompt-tuning",
+    "lily": "its router averages over all tokens of a batch (peft 0.21.2), so that what it says of a row hangs on the "
+    "rows beside it; use lora",
     "multitask-prompt-tuning": "its prompts are told apart by the number of a task, and a recipe has one task; "
     "use prompt-tuning",
     "poly": "it mixes adapters by the number of a task, and a recipe has one task; use lora",

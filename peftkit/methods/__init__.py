@@ -18,7 +18,7 @@ from peftkit.methods.ln_tuning import LnTuning
 from peftkit.methods.loha import Loha
 from peftkit.methods.lokr import Lokr
 from peftkit.methods.lora import Lora
-from peftkit.methods.low_rank import Adamss, Deft, Delora, Gralora, Lily, Peanut, Pvera, Tinylora, Unilora
+from peftkit.methods.low_rank import Adamss, Deft, Delora, Gralora, Peanut, Pvera, Tinylora, Unilora
 from peftkit.methods.miss import Miss
 from peftkit.methods.oft import Oft
 from peftkit.methods.p_tuning import PTuning
@@ -67,7 +67,6 @@ METHODS: dict[str, type[Method]] = {
     "glora": Glora,
     "gralora": Gralora,
     "hira": Hira,
-    "lily": Lily,
     "osf": Osf,
     "peanut": Peanut,
     "psoft": Psoft,

@@ -104,31 +104,6 @@ class Gralora(Passthrough):
     identity_at_start: ClassVar[bool] = True
 
 
-class Lily(Passthrough):
-    """Neighbouring layers share A, all layers share a pool of B, and a router mixes the pool. Sharing pays for a higher
-    rank.
-
-    Kind: low-rank
-    Formula: y = W·x + scaling·(Σⱼ πⱼ(A·x)·Bⱼ)·A·x, π the router's softmax, averaged over the batch, B zero at the
-    start.
-    Parameters: `r·in/stride_A + num_B·r` a layer, `num_B·r·out` a kind of layer.
-    Paper: Zhong et al. 2024, "Low-Rank Interconnected Adaptation across Layers", arXiv:2407.09946.
-    Use it: with a rank two to four times LoRA's and a large stride_A, as peft's page on it advises.
-    Not: on quantized bases (refused) or GPT-2 (refused), where it has to be merged (what is added depends on the
-    input), or where a row's prediction must not depend on its neighbours: peft 0.21.2 averages the router over all
-    tokens of a batch.
-    Defaults: peft's.
-    Learning rate: that of `lora`, as in peft's comparison.
-    """
-
-    name: ClassVar[str] = "lily"
-    peft_type: ClassVar[str | None] = "LILY"
-    learning_rate: ClassVar[float] = 5e-4
-    quantizable: ClassVar[bool] = False
-    mergeable: ClassVar[bool] = False  # what is added depends on the input
-    identity_at_start: ClassVar[bool] = True
-
-
 class Peanut(Passthrough):
     """A small network with a non-linearity computes the update from the weight itself. What it adds is no linear
     function of its parameters, and richer than a low rank.
